@@ -1,0 +1,90 @@
+"""The one place that writes: beside the target, synced, renamed; it speaks of full disks."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .errors import DataError, StorageError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Translate an operating-system error of writing `path` into one line with a way out."""
+    if error.errno in _NO_SPACE:
+        return StorageError(
+            path, "the disk is full", "", "free some space or choose another folder"
+        )
+    reason = error.strerror or str(error) or type(error).__name__
+    return StorageError(
+        path, f"cannot be written ({reason})", "", "choose a folder you may write to"
+    )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; sync and rename it when the block ends well.
+
+    The temporary name keeps the suffixes of `path`, for writers that go by them. When the block
+    fails nothing is left behind and an older `path` stays as it was.
+
+    Raises:
+        StorageError: If the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` to `path` as readable JSON; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        DataError: If the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", "a JSON file") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DataError(path, f"is not JSON ({error})", "a JSON file") from error
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as a hexadecimal string."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(value: object) -> str:
+    """Return a short stable hash of anything JSON can express."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
