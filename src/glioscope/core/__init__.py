@@ -1,0 +1,1 @@
+"""The nouns: volumes, labels, cases, data sets, plans; recipes, registries, files, errors."""

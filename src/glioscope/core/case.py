@@ -26,18 +26,17 @@ SEQUENCES: Mapping[str, str] = {
 
 @runtime_checkable
 class Source(Protocol):
-    """A channel or a mask that is read when asked for.
-
-    Attributes:
-        path: The file it comes from, for messages.
-        identity: What tells it from another version of itself (name and size of the file).
-    """
+    """A channel or a mask that is read when asked for."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """Return the file, for messages."""
+        ...
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """Return name and size of the file, or what else tells two versions apart."""
+        ...
 
     def grid(self) -> Grid:
         """Return where the voxels lie, from the header alone."""
@@ -97,7 +96,7 @@ class Case:
         if missing:
             raise DataError(
                 self.path,
-                f"case {self.id} has no {', '.join(missing)} (only {', '.join(self.channels) or 'nothing'})",
+                f"case {self.id} has no {', '.join(missing)} (only {', '.join(self.channels)})",
                 " ".join(names),
                 "add the missing file, or choose others with --set data.channels=[...]",
             )

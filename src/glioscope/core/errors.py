@@ -68,6 +68,22 @@ class UnknownName(GlioscopeError):
         return type(self), (self.kind, self.name, self.known)
 
 
+class BadCase(GlioscopeError):
+    """A case that cannot be used, with the error that says why.
+
+    Attributes:
+        case: Id of the case.
+        error: What is wrong with it.
+    """
+
+    def __init__(self, case: str, error: GlioscopeError) -> None:
+        self.case, self.error = case, error
+        super().__init__(error.where, error.found, error.expected, error.remedy)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.case, self.error)
+
+
 class CaseErrors(GlioscopeError):
     """Several cases are bad; every one is listed, a line each.
 

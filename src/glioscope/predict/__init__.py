@@ -1,1 +1,1 @@
-"""."""
+"""From prepared voxels to a mask on the patient's own grid."""

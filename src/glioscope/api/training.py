@@ -1,0 +1,248 @@
+"""`train`: from a recipe and a data set to a model folder."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from ..core.config import HARDWARE, Recipe, load_recipe, validated
+from ..core.dataset import Dataset
+from ..core.errors import CaseErrors, DataError, RecipeError, StorageError
+from ..core.files import read_json, storage_error, write_json
+from ..core.splits import Splits, make_splits, patients_on_both_sides, read_splits
+from ..formats.opening import open_dataset
+from ..losses.mixing import build_loss
+from ..models import models
+from ..models.trained import Provenance, TrainedModel, versions
+from ..prepare.planning import make_plan
+from ..train.run import Run, fit, make_network, prepare
+
+_log = logging.getLogger("glioscope")
+_RUN, _SPLITS = "run.json", "splits.json"
+
+
+def train(
+    recipe: str,
+    data: str | Path,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    splits: str | Path | None = None,
+    resume: bool = False,
+    skip_bad: bool = False,
+) -> TrainedModel:
+    """Train a recipe on a data set.
+
+    Args:
+        recipe: Name of a recipe, or a YAML file.
+        data: A folder, a file or `phantom:...`.
+        out: Folder of the run; it becomes the model. It must be empty, unless resumed.
+        overrides: Values such as `train.epochs=5`.
+        splits: A splits file, in place of those of the layout or of the seed.
+        resume: Go on with the run in `out`, with its own settings; only `train.epochs` and
+            hardware settings may be given anew.
+        skip_bad: Go on without the cases that cannot be used.
+
+    Raises:
+        GlioscopeError: One line for whatever is wrong; nothing is left behind then.
+    """
+    folder = Path(out)
+    settings = _resumed(folder, recipe, overrides) if resume else load_recipe(recipe, overrides)
+    _check(settings)
+    dataset = open_dataset(data)
+    _say(dataset)
+    if resume:
+        _same_data(folder, dataset)
+        chosen = read_splits(folder / _SPLITS, dataset)
+    elif splits is not None:
+        chosen = read_splits(Path(splits), dataset)
+    else:
+        chosen = make_splits(dataset, settings.train.seed)
+    _say_splits(chosen, dataset)
+    plan = make_plan(
+        settings, dataset, models[settings.model.name].traits.divisor(settings.model.arguments)
+    )
+    network = make_network(settings, plan)
+    provenance = _provenance(settings, dataset, chosen)
+    run = Run(folder, settings, dataset, chosen, plan, provenance, resume)
+    with _claimed(folder, resume), _logged(folder):
+        run = _prepared(run, skip_bad)
+        write_json(folder / _SPLITS, run.splits.model_dump(mode="json"))
+        write_json(folder / _RUN, run.provenance.model_dump(mode="json"))
+        return fit(run, network)
+
+
+def _check(recipe: Recipe) -> None:
+    """Refuse unknown networks and losses before any data is read."""
+    models[recipe.model.name].check_arguments(recipe.model.arguments, "model")
+    build_loss(recipe.loss, "softmax" if recipe.data.targets == "classes" else "sigmoid")
+
+
+def _prepared(run: Run, skip_bad: bool) -> Run:
+    """Prepare the cases; leave out the bad ones if the user said so.
+
+    Raises:
+        CaseErrors: With every bad case, if they are not to be skipped.
+    """
+    problems = prepare(run)
+    for problem in problems:
+        _log.warning("%s", problem)
+    if not problems:
+        return run
+    if not skip_bad:
+        raise CaseErrors(problems)
+    bad = {problem.case for problem in problems}
+    left = {
+        name: tuple(case for case in getattr(run.splits, name) if case not in bad)
+        for name in ("train", "valid", "test")
+    }
+    if not left["train"] or not left["valid"]:
+        raise CaseErrors(problems)
+    said = tuple(f"{problem.case}: {problem}" for problem in problems)
+    return replace(
+        run,
+        splits=run.splits.model_copy(update=left),
+        provenance=run.provenance.model_copy(update={"skipped": said}),
+    )
+
+
+def _provenance(recipe: Recipe, dataset: Dataset, splits: Splits) -> Provenance:
+    used = [*splits.train, *splits.valid]
+    patients = {case.id: case.patient for case in dataset.cases}
+    assert dataset.labels is not None  # make_plan refused it
+    return Provenance(
+        recipe=recipe,
+        labels=dataset.labels,
+        data={
+            "path": str(dataset.path),
+            "format": dataset.format,
+            "fingerprint": dataset.fingerprint,
+        },
+        metrics={},
+        versions=versions(),
+        trained_on=tuple(used),
+        patients=tuple(sorted({patients[case] for case in used})),
+    )
+
+
+def _resumed(folder: Path, name: str, overrides: Sequence[str]) -> Recipe:
+    """Return the recipe of the run in `folder`, with the few values that may change."""
+    saved = _saved(folder).recipe
+    if name != saved.name and load_recipe(name).name != saved.name:
+        raise RecipeError(
+            name, f"the run in {folder} was started with {saved.name}", f"--resume {saved.name}"
+        )
+    values = saved.model_dump(mode="json")
+    for override in overrides:
+        key, _, value = override.partition("=")
+        section, _, setting = key.partition(".")
+        if section != "train" or setting not in {"epochs", *HARDWARE}:
+            raise RecipeError(
+                f"--set {key}", "cannot change when a run is resumed",
+                f"train.{', train.'.join(sorted({'epochs', *HARDWARE}))}", "start a new run for it",
+            )  # fmt: skip
+        values["train"][setting] = yaml.safe_load(value)
+    return validated(values, str(folder / _RUN))
+
+
+def _saved(folder: Path) -> Provenance:
+    path = folder / _RUN
+    if not path.is_file():
+        raise StorageError(
+            folder, "holds no run to resume", f"a folder with {_RUN}", "leave out --resume"
+        )
+    try:
+        return Provenance.model_validate(read_json(path))
+    except ValidationError as error:
+        raise DataError(path, "is not of this version", "the run as it was written") from error
+
+
+def _same_data(folder: Path, dataset: Dataset) -> None:
+    before = _saved(folder).data["fingerprint"]
+    if dataset.fingerprint != before:
+        raise DataError(
+            dataset.path, f"fingerprint {dataset.fingerprint}", f"{before}, on which {folder} was begun",
+            "resume with the same data",
+        )  # fmt: skip
+
+
+@contextmanager
+def _claimed(folder: Path, resume: bool) -> Iterator[None]:
+    """Make the run's folder, and take it away again if nothing came of it.
+
+    Raises:
+        StorageError: If it holds something and is not to be resumed.
+    """
+    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StorageError(
+            folder,
+            "is not empty",
+            "an empty folder",
+            "go on with --resume, or choose another --out",
+        )
+    existed = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    try:
+        yield
+    except BaseException:
+        if not resume and not (folder / "log.csv").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            if existed:
+                folder.mkdir(exist_ok=True)
+        raise
+
+
+@contextmanager
+def _logged(folder: Path) -> Iterator[None]:
+    """Write what is said to `train.log` as well."""
+    handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    _log.addHandler(handler)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        handler.close()
+
+
+def _say(dataset: Dataset) -> None:
+    labels = dataset.labels
+    scheme = "no masks"
+    if labels:
+        values = ", ".join(f"{value} {name}" for name, value in labels.values.items())
+        scheme = f"labels {labels.name} ({values})"
+    _log.info(
+        "%s: %d cases, format %s, %s", dataset.path, len(dataset.cases), dataset.format, scheme
+    )
+    for note in dataset.notes:
+        _log.info("%s", note)
+
+
+def _say_splits(splits: Splits, dataset: Dataset) -> None:
+    patient = {case.id: case.patient for case in dataset.cases}
+    sizes = []
+    for name in ("train", "valid", "test"):
+        cases = getattr(splits, name)
+        sizes.append(f"{name} {len(cases)} cases of {len({patient[c] for c in cases})} patients")
+    if splits.by == "patient":
+        how = f"split by the patients of {dataset.patients_from}"
+    elif splits.by == "layout":
+        how = "split as the folders say"
+    else:
+        how = "split by case, as no patients are known"
+    _log.info("%s: %s", how, ", ".join(sizes))
+    if splits.by == "case":
+        _log.warning("a patient with several cases may be on both sides: add a patients.csv")
+    shared = patients_on_both_sides(splits, dataset.cases)
+    if shared:
+        _log.warning("%d patients are in training and in validation or test", len(shared))

@@ -1,0 +1,365 @@
+"""Score masks against the truth: one case, or two folders paired by the names of their files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, TypeVar, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.case import require_same_grid
+from ..core.errors import CaseErrors, DataError
+from ..core.labels import SCHEMES, Labels, decide
+from ..core.volume import Volume
+from ..formats.image import read_mask
+from ..formats.paths import is_image, is_nifti, mask_stem, stem, walk
+from ..formats.sequences import MASK, parse, patient_of, schemes_of
+from ..metrics import Score, metrics
+from .tables import BACKGROUND, NO_PREDICTION, Row
+
+Result = TypeVar("Result")
+_BINARY = SCHEMES["binary"]
+_TUMOUR = "tumour"
+_BACKGROUND_METRICS = ("dice",)
+_OTHER_OUTPUTS = {"probabilities", "previews"}
+"""Folders that `predict` puts beside its masks."""
+_READERS = 4
+"""Cases in memory at a time."""
+
+
+class About(TypedDict):
+    """What stands in every row of a case.
+
+    Attributes:
+        case: Name of the case.
+        patient: Who it belongs to.
+        split: `train`, `valid`, `test`, or empty.
+    """
+
+    case: str
+    patient: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A mask of the truth and what was predicted for it.
+
+    Attributes:
+        case: Name of the case.
+        truth: File of the truth.
+        prediction: File of the prediction; None if there is none.
+    """
+
+    case: str
+    truth: Path
+    prediction: Path | None
+
+    @property
+    def patient(self) -> str:
+        """The case's name less its time point."""
+        return patient_of(self.case)[0]
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """The scores of two folders.
+
+    Attributes:
+        rows: One for each metric of each region in each case.
+        warnings: What the user should know.
+        cases: What was compared, sorted by case.
+        labels: The label scheme of all masks.
+    """
+
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...]
+    cases: tuple[Pair, ...]
+    labels: Labels
+
+
+def shared_names(one: Labels, other: Labels) -> tuple[str, ...]:
+    """Return what can be compared between two schemes: regions, then classes.
+
+    Where only one of them is binary, the `tumour` of the other is its whole tumour.
+
+    >>> shared_names(SCHEMES["brats2021"], SCHEMES["brats2024"])
+    ('WT', 'TC', 'ET', 'necrosis', 'oedema', 'enhancing')
+    >>> shared_names(SCHEMES["brats2021"], SCHEMES["binary"])
+    ('tumour',)
+    """
+    known = _with_tumour(other, one).names
+    return tuple(name for name in _with_tumour(one, other).names if name in known)
+
+
+def score_case(
+    prediction: Volume,
+    predicted_labels: Labels,
+    truth: Volume,
+    truth_labels: Labels,
+    *,
+    metric_names: Sequence[str] | None = None,
+    **about: Unpack[About],
+) -> list[Row]:
+    """Score one mask in every region that both label schemes know, and the background's Dice.
+
+    Args:
+        prediction: Stored label values (1, X, Y, Z).
+        predicted_labels: What they mean.
+        truth: Stored label values (1, X, Y, Z) on the same grid.
+        truth_labels: What they mean.
+        metric_names: Registered metrics; all of them if None.
+        **about: Case, patient and split, as they stand in the rows.
+
+    Raises:
+        DataError: If the schemes have no region in common.
+        UnknownName: If there is no such metric.
+        ValueError: If the shapes differ.
+    """
+    names = shared_names(predicted_labels, truth_labels)
+    if not names:
+        raise DataError(
+            about["case"],
+            f"labels {predicted_labels.name} of the prediction and {truth_labels.name} of the truth"
+            " share no region",
+            "one scheme",
+            "say which with --labels",
+        )
+    predicted_labels, truth_labels = (
+        _with_tumour(predicted_labels, truth_labels),
+        _with_tumour(truth_labels, predicted_labels),
+    )
+    chosen, rows = _chosen(metric_names), []
+    background = np.ones((2, *truth.array.shape[1:]), bool)
+    for name in names:
+        found = predicted_labels.mask(prediction.array[0], name)
+        real = truth_labels.mask(truth.array[0], name)
+        background[0] &= ~found
+        background[1] &= ~real
+        rows += [
+            _row(name, metric, metrics[metric].function(found, real, truth.spacing), about)
+            for metric in chosen
+        ]
+    for metric in chosen:
+        if metric in _BACKGROUND_METRICS:
+            score = metrics[metric].function(*background, truth.spacing)
+            rows.append(_row(BACKGROUND, metric, score, about))
+    return rows
+
+
+def missing_rows(
+    names: Sequence[str], *, metric_names: Sequence[str] | None = None, **about: Unpack[About]
+) -> list[Row]:
+    """Return the worst value of every metric, for a case without a prediction.
+
+    Args:
+        names: Regions and classes, as `shared_names` gives them.
+        metric_names: Registered metrics; all of them if None.
+        **about: Case, patient and split, as they stand in the rows.
+    """
+    chosen = _chosen(metric_names)
+    wanted = [(name, metric) for name in names for metric in chosen]
+    wanted += [(BACKGROUND, metric) for metric in chosen if metric in _BACKGROUND_METRICS]
+    return [
+        _row(name, metric, Score(metrics[metric].traits.worst, NO_PREDICTION), about)
+        for name, metric in wanted
+    ]
+
+
+def score_folders(truth: Path, prediction: Path, labels: Labels | None) -> ScoreResult:
+    """Score every mask of one folder against the mask of the same name in another.
+
+    Names match after image suffixes and a trailing `_seg -seg _mask -mask` are dropped, at any
+    depth; scans beside the masks of the truth are passed over. Two files are a pair whatever their
+    names. A missing prediction counts as the worst, another axis order is turned.
+
+    Args:
+        truth: Folder or file of the truth, NIfTI or images.
+        prediction: Folder or file of the predictions.
+        labels: The label scheme; if None, it is decided once from the names and the values of all
+            masks on both sides. In `binary` every value but 0 is tumour.
+
+    Raises:
+        DataError: If a folder holds no mask or two of one case, no name matches, or the label
+            scheme is ambiguous.
+        CaseErrors: Naming every mask that cannot be read, lies on another grid than its truth or
+            holds unknown labels.
+    """
+    pairs, warnings = _paired(truth, prediction)
+    if labels is None:
+        labels, doubts = _decide(truth, pairs)
+        warnings += doubts
+    scheme = labels
+    results = _each(pairs, lambda pair: _score_pair(pair, scheme))
+    notes = Counter(note for _, found in results for note in found)
+    warnings += [f"{note} (in {count} cases)" for note, count in notes.items()]
+    rows = tuple(row for found, _ in results for row in found)
+    return ScoreResult(rows, tuple(warnings), tuple(pairs), labels)
+
+
+def _chosen(metric_names: Sequence[str] | None) -> list[str]:
+    return list(metrics if metric_names is None else metric_names)
+
+
+def _row(region: str, metric: str, score: Score, about: About) -> Row:
+    traits = metrics[metric].traits
+    return Row(
+        **about,
+        region=region,
+        metric=metric,
+        value=score.value,
+        unit=traits.unit,
+        rule=traits.rule,
+        reason=score.reason,
+    )
+
+
+def _with_tumour(labels: Labels, other: Labels) -> Labels:
+    """Return a scheme that has a region `tumour` if the other one has it."""
+    if _TUMOUR not in other.names or _TUMOUR in labels.names:
+        return labels
+    whole = labels.regions.get("WT", tuple(labels.values))
+    return Labels(labels.name, labels.values, {**labels.regions, _TUMOUR: whole})
+
+
+def _score_pair(pair: Pair, labels: Labels) -> tuple[list[Row], tuple[str, ...]]:
+    """Return the rows of a pair, and the notes of its masks."""
+    truth, prediction = _read(pair)
+    for path, volume in ((pair.truth, truth), (pair.prediction, prediction)):
+        if volume is not None and labels != _BINARY:
+            _refuse_unknown(path, volume.array, labels)
+    about = About(case=pair.case, patient=pair.patient, split="")
+    if prediction is None:
+        return missing_rows(labels.names, **about), truth.notes
+    if labels == _BINARY:
+        truth, prediction = (
+            v.with_array((v.array > 0).astype(np.uint8)) for v in (truth, prediction)
+        )
+    rows = score_case(prediction, labels, truth, labels, **about)
+    return rows, tuple({*truth.notes, *prediction.notes})
+
+
+def _refuse_unknown(path: Path | None, stored: NDArray[np.integer], labels: Labels) -> None:
+    unknown = labels.unknown(stored)
+    if unknown:
+        raise DataError(
+            str(path),
+            f"label values {unknown} are not in the scheme {labels.name}",
+            ", ".join(["0", *(f"{value} {name}" for name, value in labels.values.items())]),
+            "name the scheme of all masks with --labels",
+        )
+
+
+def _read(pair: Pair) -> tuple[Volume, Volume | None]:
+    """Return both masks on the grid of the truth."""
+    truth = read_mask(pair.truth)
+    if pair.prediction is None:
+        return truth, None
+    prediction = read_mask(pair.prediction)
+    straight = truth.grid.canonical()
+    require_same_grid(pair.prediction, prediction.grid.canonical(), pair.truth, straight)
+    return truth, prediction.onto(truth.grid)
+
+
+def _each(pairs: Sequence[Pair], function: Callable[[Pair], Result]) -> list[Result]:
+    """Apply a function to every pair, a few at a time; list all that cannot be used."""
+
+    def attempt(pair: Pair) -> Result | DataError:
+        try:
+            return function(pair)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(attempt, pairs))
+    errors = [result for result in found if isinstance(result, DataError)]
+    if errors:
+        raise CaseErrors(errors)
+    return [result for result in found if not isinstance(result, DataError)]
+
+
+def _decide(truth: Path, pairs: Sequence[Pair]) -> tuple[Labels, list[str]]:
+    """Return the scheme of all masks, by the names of the cases and all values, and doubts."""
+    values = _each(pairs, _values)
+    real = {value for one, _ in values for value in one}
+    predicted = {value for _, other in values for value in other}
+    if 255 in real | predicted and real | predicted <= {1, 255}:
+        return _BINARY, []
+    allowed = [name for name in SCHEMES if all(name in schemes_of(pair.case) for pair in pairs)]
+    labels = decide(real | predicted, truth, allowed)
+    doubts = []
+    if predicted == {1} and len(real) > 1:
+        doubts.append("the predictions hold no label but 1: if that is any tumour, --labels binary")
+    return labels, doubts
+
+
+def _values(pair: Pair) -> tuple[set[int], set[int]]:
+    """Return the label values of the truth and of the prediction, less the background."""
+    one, other = (
+        set() if mask is None else {int(value) for value in np.unique(mask.array)} - {0}
+        for mask in _read(pair)
+    )
+    return one, other
+
+
+def _paired(truth: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
+    """Return the pairs, sorted by case, and a warning if predictions have no truth."""
+    if truth.is_file() and prediction.is_file():
+        return [Pair(mask_stem(truth), truth, prediction)], []
+    real, predicted = _masks(truth), _masks(prediction)
+    if not real.keys() & predicted.keys():
+        raise DataError(
+            prediction,
+            f"no mask is named like one of {truth} (such as {min(predicted)})",
+            f"names such as {min(real)}",
+            "rename the predictions after their cases",
+        )
+    extra = sorted(predicted.keys() - real.keys())
+    warnings = [f"{len(extra)} predictions have no truth and were left out: {', '.join(extra)}"]
+    pairs = [Pair(case, real[case], predicted.get(case)) for case in sorted(real)]
+    return pairs, warnings if extra else []
+
+
+def _masks(place: Path) -> dict[str, Path]:
+    """Return the masks at a path, by case.
+
+    Raises:
+        DataError: If there is none, or two of one case.
+    """
+    found: dict[str, Path] = {}
+    for file in _mask_files(place):
+        other = found.setdefault(mask_stem(file), file)
+        if other is not file:
+            raise DataError(
+                file,
+                f"is the mask of the case {mask_stem(file)}, and so is {other}",
+                "one mask for each case",
+                "give the folder of the masks alone",
+            )
+    if not found:
+        raise DataError(place, "holds no mask", "NIfTI files or images")
+    return found
+
+
+def _mask_files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    files = []
+    for folder, names in walk(place):
+        if _OTHER_OUTPUTS.isdisjoint(folder.relative_to(place).parts):
+            here = [folder / name for name in names if is_nifti(name) or is_image(name)]
+            files += _less_scans(here)
+    return files
+
+
+def _less_scans(files: list[Path]) -> list[Path]:
+    """Drop what lies beside masks and is none: NIfTI named by sequence, images without `_mask`."""
+    marked = [file for file in files if mask_stem(file) != stem(file)]
+    images = {file for file in files if is_image(file) and marked} - {*marked}
+    scans = {file for file in files if (parse(file) or ("", MASK))[1] != MASK}
+    return [file for file in files if file not in images | scans] or files

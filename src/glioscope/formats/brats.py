@@ -1,0 +1,130 @@
+"""Folders of BraTS cases, as every year of the challenge and its copies in the wild name them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..core.case import Case
+from ..core.dataset import Dataset
+from ..core.errors import DataError
+from ..core.labels import Labels
+from . import register
+from .cohort import decide_labels, with_patients
+from .nifti import NiftiMask, NiftiSource
+from .paths import SPLIT_FOLDERS, is_nifti, split_of, walk
+from .sequences import MASK, parse, patient_of
+
+Found = tuple[str, str, Path]
+"""What a file's name begins with, its channel or `mask`, and its path."""
+
+
+def _claims(path: Path) -> bool:
+    return path.is_dir() and any(
+        channel != MASK
+        for folder, names in walk(path)
+        for _, channel, _ in named_scans(folder / name for name in names)
+    )
+
+
+@register(claims=_claims, rank=30)
+def brats(path: Path, labels: Labels | None) -> Dataset:
+    """Read folders of NIfTI scans named by sequence, one folder a case, at any depth.
+
+    File names end in a sequence (`t1 t1n t1w`, `t1c t1ce t1gd`, `t2 t2w`, `flair t2f`) or `seg`,
+    after `_` or `-`, in any case. A case is named after its folder; where one folder holds the
+    files of several cases, after what their names begin with.
+
+    Args:
+        path: A folder of cases, also inside `train`, `valid` and `test`, or one case's folder.
+        labels: The label scheme, if the user named it.
+
+    Raises:
+        DataError: If two files claim one channel of a case, or the label scheme is ambiguous.
+    """
+    found: list[Case] = []
+    notes: list[str] = []
+    for folder, names in walk(path):
+        scans = named_scans(folder / name for name in names)
+        for case_id, files in _grouped(folder, scans):
+            found.append(make_case(case_id, files, folder, split_of(folder, path)))
+            notes += _strays(case_id, files)
+    cases, patients_from = with_patients(path, found, "case names")
+    scheme = decide_labels(path, cases, labels)
+    return Dataset(path, "brats", cases, scheme, patients_from, tuple(notes))
+
+
+def named_scans(files: Iterable[Path]) -> list[Found]:
+    """Return the NIfTI files whose names end in a sequence or `seg`."""
+    parsed = [(parse(file), file) for file in files if is_nifti(file)]
+    return [(*name, file) for name, file in parsed if name is not None]
+
+
+def make_case(case_id: str, scans: Sequence[Found], path: Path, split: str | None = None) -> Case:
+    """Return the case that a few files form.
+
+    Raises:
+        DataError: If two of them claim one channel.
+    """
+    files: dict[str, Path] = {}
+    for _, channel, file in scans:
+        if channel in files:
+            raise DataError(
+                path,
+                f"{files[channel].name} and {file.name} both claim to be the {channel}"
+                f" of case {case_id}",
+                "one file of each kind",
+                "remove or rename one of them",
+            )
+        files[channel] = file
+    mask = files.pop(MASK, None)
+    patient, timepoint = patient_of(case_id)
+    return Case(
+        case_id,
+        patient,
+        path,
+        {channel: NiftiSource(files[channel]) for channel in sorted(files)},
+        NiftiMask(mask) if mask else None,
+        timepoint,
+        split=split,
+    )
+
+
+def _grouped(folder: Path, scans: Sequence[Found]) -> list[tuple[str, list[Found]]]:
+    """Return the cases whose files lie directly in a folder, by name."""
+    prefixes = sorted({prefix for prefix, channel, _ in scans if channel != MASK})
+    if not prefixes:
+        return []  # masks alone are no case
+    name = folder.resolve().name
+    if name.lower() in SPLIT_FOLDERS and prefixes[0]:
+        name = prefixes[0]
+    if len(prefixes) == 1 or name in prefixes or _one_of_each(name, prefixes, scans):
+        return [(name, list(scans))]
+    groups: dict[str, list[Found]] = defaultdict(list)
+    for scan in scans:
+        groups[scan[0]].append(scan)
+    for prefix in groups.keys() - set(prefixes):
+        raise DataError(
+            groups[prefix][0][2],
+            "a mask without its scans",
+            f"files named {prefix}_t1c, {prefix}_flair, ...",
+            "add the scans, or remove the mask",
+        )
+    return sorted(groups.items())
+
+
+def _one_of_each(name: str, prefixes: Sequence[str], scans: Sequence[Found]) -> bool:
+    """Tell whether a folder holds one case whose files are each named after their own series."""
+    channels = [channel for _, channel, _ in scans]
+    return all(name in prefix for prefix in prefixes) and len({*channels}) == len(channels)
+
+
+def _strays(case_id: str, scans: Sequence[Found]) -> list[str]:
+    """Say which mask is named after another case than the scans beside it."""
+    prefixes = {prefix for prefix, channel, _ in scans if channel != MASK}
+    return [
+        f"{file.name} was taken as the mask of {case_id}, whose folder it lies in"
+        for prefix, channel, file in scans
+        if channel == MASK and prefix not in prefixes
+    ]

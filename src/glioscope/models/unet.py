@@ -1,0 +1,56 @@
+"""2D U-Net with an encoder of segmentation_models_pytorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ..core.errors import ModelError, UnknownName
+from . import register
+from .pretrained import load_file, unavailable
+
+
+@register(dims=2, divisor=lambda _: 32)
+def unet(
+    *, inputs: int, outputs: int, encoder: str = "resnet34", pretrained: str = "none"
+) -> nn.Module:
+    """2D U-Net (Ronneberger et al., 2015) with a residual or other encoder.
+
+    Args:
+        inputs: Channels of the input; a pretrained first convolution is adapted to them.
+        outputs: Channels of the output.
+        encoder: Name of the encoder in segmentation_models_pytorch.
+        pretrained: `none`, `imagenet`, or a .safetensors file of encoder weights for RGB images.
+
+    Raises:
+        UnknownName: If the library has no such encoder.
+        ModelError: If the weights cannot be had.
+    """
+    import segmentation_models_pytorch as smp
+
+    known = smp.encoders.get_encoder_names()
+    if encoder not in known:
+        raise UnknownName("encoder", encoder, known)
+    local = pretrained not in ("none", "imagenet")
+    try:
+        network = smp.Unet(
+            encoder,
+            encoder_weights="imagenet" if pretrained == "imagenet" else None,
+            in_channels=3 if local else inputs,
+            classes=outputs,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _failed(encoder, pretrained, error) from error
+    if local:
+        load_file(network.encoder, Path(pretrained))
+        if inputs != 3:
+            network.encoder.set_in_channels(inputs)
+    module: nn.Module = network
+    return module
+
+
+def _failed(encoder: str, pretrained: str, error: Exception) -> ModelError:
+    if pretrained == "imagenet":
+        return unavailable(f"ImageNet weights of {encoder}", error)
+    return ModelError(f"encoder {encoder}", str(error))

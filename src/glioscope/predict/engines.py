@@ -1,0 +1,81 @@
+"""Engines: a trained network as a function of numpy arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .window import Array, Forward
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def torch_engine(network: nn.Module, device: str, mixed: torch.dtype | None) -> Forward:
+    """Return a network as a function on its device.
+
+    Args:
+        network: Maps (B, C, *S) to logits (B, outputs, *S); it is moved and set to `eval`.
+        device: Where it runs, for example `cpu` or `cuda:0`.
+        mixed: Type of mixed precision; None for float32 throughout.
+    """
+    import torch
+
+    target = torch.device(device)
+    network = network.to(target).eval()
+
+    def forward(batch: Array) -> Array:
+        with torch.inference_mode(), torch.autocast(target.type, mixed, enabled=mixed is not None):
+            logits = network(memory_format(torch.from_numpy(batch).to(target)))
+        return np.asarray(logits.float().cpu().numpy(), np.float32)
+
+    return forward
+
+
+def choose_device(device: str) -> str:
+    """Return `device`, or for `auto` the GPU if there is one.
+
+    Raises:
+        ModelError: If the device is not there.
+    """
+    import torch
+
+    from ..core.errors import ModelError
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"--device {device}", "is not there", "cpu or cuda", "leave it out"
+        ) from error
+    return device
+
+
+def mixed_precision(precision: str, device: str) -> torch.dtype | None:
+    """Return the type of mixed precision; None for float32 throughout.
+
+    Args:
+        precision: `auto` takes mixed precision where the device has it; `fp32`, `bf16` or `fp16`.
+        device: Where it runs.
+    """
+    import torch
+
+    kinds = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision in kinds and not (precision == "fp16" and device == "cpu"):
+        return kinds[precision]
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    fast: Any = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    return torch.bfloat16 if fast() else None
+
+
+def memory_format(batch: torch.Tensor) -> torch.Tensor:
+    """Return a batch in the memory order in which convolutions are fastest (channels last)."""
+    import torch
+
+    order = {4: torch.channels_last, 5: torch.channels_last_3d}[batch.ndim]
+    return batch.contiguous(memory_format=order)

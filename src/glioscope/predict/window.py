@@ -1,0 +1,116 @@
+"""Whole images through a network that sees windows. Padding and cropping happen only here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.plan import Plan
+
+Array = NDArray[np.float32]
+Forward = Callable[[Array], Array]
+"""A network as a function: a batch (B, C, *S) to logits (B, outputs, *S)."""
+
+_SLICES_AT_ONCE = 8
+
+
+def infer(forward: Forward, image: Array, plan: Plan) -> Array:
+    """Return the logits (outputs, X, Y, Z) of an image (C, X, Y, Z).
+
+    A 2D network gets the axial slices. A plan with a window smaller than the image has it slide
+    with a Gaussian weight (nnU-Net, Isensee et al., 2021: sigma is an eighth of the window).
+    """
+    if plan.dims == 3:
+        volume: Array = _tiled(forward, image[None], plan)[0]
+        return volume
+    slices = np.moveaxis(image, -1, 0)
+    parts = [
+        _tiled(forward, slices[z : z + _SLICES_AT_ONCE], plan)
+        for z in range(0, len(slices), _SLICES_AT_ONCE)
+    ]
+    stacked: Array = np.ascontiguousarray(np.moveaxis(np.concatenate(parts), 0, -1))
+    return stacked
+
+
+def activate(logits: Array, plan: Plan) -> Array:
+    """Return the probabilities of the targets (targets, X, Y, Z), without the background."""
+    from scipy.special import expit, softmax
+
+    chances: Array = expit(logits) if plan.activation == "sigmoid" else softmax(logits, axis=0)[1:]
+    return chances
+
+
+def with_flips(forward: Forward, dims: int) -> Forward:
+    """Return a forward that is the mean over all mirror images."""
+    axes = range(2, 2 + dims)
+    flips = [f for n in range(dims + 1) for f in itertools.combinations(axes, n)]
+
+    def mean(batch: Array) -> Array:
+        total: Any = 0
+        for flip in flips:
+            total = total + np.flip(forward(np.ascontiguousarray(np.flip(batch, flip))), flip)
+        return np.asarray(total / len(flips), np.float32)
+
+    return mean
+
+
+def _tiled(forward: Forward, batch: Array, plan: Plan) -> Array:
+    shape = batch.shape[2:]
+    window = plan.window or shape
+    seen = [_multiple(w, plan.divisor) for w in window]
+    padded = _pad(batch, [max(n, w) for n, w in zip(shape, seen, strict=True)])
+    if list(padded.shape[2:]) == seen:
+        logits = forward(padded)
+    else:
+        logits = _slide(forward, padded, tuple(seen), plan.overlap)
+    inside = tuple(slice(n) for n in shape)
+    return logits[(slice(None), slice(None), *inside)]
+
+
+def _slide(forward: Forward, batch: Array, window: tuple[int, ...], overlap: float) -> Array:
+    weight = _gaussian(window)
+    total: Any = 0
+    weights = np.zeros(batch.shape[2:], np.float32)
+    starts = [_starts(n, w, overlap) for n, w in zip(batch.shape[2:], window, strict=True)]
+    for start in itertools.product(*starts):
+        place = tuple(slice(s, s + w) for s, w in zip(start, window, strict=True))
+        voxels = (slice(None), slice(None), *place)
+        logits = forward(np.ascontiguousarray(batch[voxels]))
+        if np.isscalar(total):
+            total = np.zeros((*logits.shape[:2], *batch.shape[2:]), np.float32)
+        total[voxels] += logits * weight
+        weights[place] += weight
+    return np.asarray(total / weights, np.float32)
+
+
+def _starts(size: int, window: int, overlap: float) -> list[int]:
+    """Return evenly spread window starts that cover an axis with at least the given overlap."""
+    step = max(1, round(window * (1 - overlap)))
+    count = 1 + -(-(size - window) // step)
+    return [round(i * (size - window) / max(1, count - 1)) for i in range(count)]
+
+
+@lru_cache(maxsize=4)
+def _gaussian(window: tuple[int, ...]) -> Array:
+    weight = np.ones(window)
+    for axis, n in enumerate(window):
+        x = (np.arange(n) - (n - 1) / 2) / (n / 8)
+        bell = np.exp(-0.5 * x**2)
+        weight = weight * bell.reshape([-1 if a == axis else 1 for a in range(len(window))])
+    return np.maximum(weight, 1e-3).astype(np.float32)
+
+
+def _multiple(n: int, divisor: int) -> int:
+    return -(-n // divisor) * divisor
+
+
+def _pad(batch: Array, shape: Sequence[int]) -> Array:
+    extra = [(0, target - n) for n, target in zip(batch.shape[2:], shape, strict=True)]
+    if not any(after for _, after in extra):
+        return batch
+    return np.pad(batch, [(0, 0), (0, 0), *extra])

@@ -1,0 +1,65 @@
+"""The straight way of a scan from disk to network input. Imports no torch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.case import Case
+from ..core.labels import Labels
+from ..core.plan import ZERO, Plan
+from ..core.volume import Grid, Volume, bounding_box
+from .normalise import NORMALISATIONS
+
+
+def prepare_image(case: Case, plan: Plan) -> Volume:
+    """Read the channels of a case and bring them to the plan's grid and intensities.
+
+    Returns:
+        A float32 volume (C, X, Y, Z) in the order of `plan.channels`, on canonical axes.
+
+    Raises:
+        DataError: If a channel is missing, unreadable or on another grid.
+    """
+    scan = case.read(plan.sequences).canonical()
+    if plan.crop == "head" and scan.unit == "mm":
+        scan = scan.crop(*bounding_box((scan.array != 0).any(axis=0)))
+    normalise = NORMALISATIONS[plan.normalise]
+    scan = scan.with_array(np.stack([normalise(channel) for channel in scan.array]))
+    scan = scan.onto(planned_grid(scan.grid, plan))
+    empty = np.zeros(scan.grid.shape, np.float32)
+    channels = [empty if name == ZERO else scan.channel(name) for name in plan.channels]
+    return scan.with_array(np.stack(channels).astype(np.float32), plan.channels)
+
+
+def prepare_mask(case: Case, labels: Labels, grid: Grid) -> NDArray[np.uint8]:
+    """Read the mask of a case and bring its stored values (X, Y, Z) onto the grid of its image.
+
+    Raises:
+        DataError: If the mask is missing, unreadable, of unknown values or on another grid.
+    """
+    stored = case.read_mask(labels, case.grid()).onto(grid)
+    return np.asarray(stored.array[0], np.uint8)
+
+
+def planned_grid(grid: Grid, plan: Plan) -> Grid:
+    """Return the grid that the network works on, given that of the canonical, cropped scan."""
+    if plan.size:
+        return grid.resized((*plan.size, grid.shape[2]) if plan.dims == 2 else plan.size)
+    return grid.resampled(plan.spacing) if plan.spacing else grid
+
+
+def target_table(plan: Plan, labels: Labels) -> NDArray[np.float32]:
+    """Return which outputs of the network each stored value belongs to, shape (outputs, 256).
+
+    `table[:, mask]` turns a mask of stored values into targets; with `softmax`, output 0 is the
+    background.
+    """
+    values = np.arange(256)
+    rows = []
+    for target in plan.targets:
+        known = [c for c in target.classes if c in labels.values]
+        rows.append(np.isin(values, [labels.values[c] for c in known]))
+    if plan.activation == "softmax":
+        rows.insert(0, ~np.any(rows, axis=0))
+    return np.stack(rows).astype(np.float32)

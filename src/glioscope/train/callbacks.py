@@ -1,0 +1,123 @@
+"""What happens round the training loop: the log, the progress bar, and stopping in good order."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+
+from ..core.files import write_text
+
+_log = logging.getLogger("glioscope")
+
+
+class Stopped(Exception):
+    """Training was asked to stop (Ctrl-C or SIGTERM); the running batch was finished."""
+
+
+class EpochLog(Callback):
+    """Append a line to `log.csv` after every epoch.
+
+    Args:
+        path: The file; on resume, lines of epochs that will run again are dropped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.started = path, 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Write the line of this epoch, the whole file anew: it is whole at any moment."""
+        if not trainer.is_global_zero:
+            return
+        scores = {k: f"{float(v):.8f}" for k, v in sorted(trainer.callback_metrics.items())}
+        scores.pop("valid_dice_bar", None)
+        rows = [row for row in read_log(self.path) if int(row["epoch"]) < trainer.current_epoch]
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        seconds = time.monotonic() - self.started
+        epoch = {"epoch": str(trainer.current_epoch), "lr": f"{rate:.3g}", **scores}
+        rows.append({**epoch, "seconds": f"{seconds:.1f}"})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[-1], restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path, text.getvalue())
+        shown = ", ".join(f"{k} {float(v):.4f}" for k, v in scores.items())
+        _log.info(
+            "epoch %d/%s: %s (%.0f s)",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            shown,
+            seconds,
+        )
+
+
+class StopInOrder(Callback):
+    """End training after the running batch when a signal came.
+
+    Args:
+        weights: Where the weights of the best epoch are kept; without any yet, the present ones
+            are put there.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        self.weights, self.asked = weights, False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Take over the signals; Lightning has set its own by now."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._ask)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Stop if any process was asked to."""
+        if trainer.world_size > 1:
+            self.asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
+        if self.asked:
+            if not self.weights.exists():
+                trainer.save_checkpoint(self.weights, weights_only=True)
+            raise Stopped
+
+    def _ask(self, number: int, frame: object) -> None:  # noqa: ARG002
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+        _log.warning("stopping after this batch; a second Ctrl-C stops at once")
+
+
+@contextmanager
+def signals_restored() -> Iterator[None]:
+    """Put the handlers of SIGINT and SIGTERM back when the block ends."""
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def progress_bar() -> RichProgressBar:
+    """Return a bar on stderr that shows the validation Dice."""
+    return RichProgressBar(leave=True, console_kwargs={"stderr": True})
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """Return the lines of a `log.csv`; none if it is not there."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))

@@ -1,0 +1,281 @@
+"""One training, from an open data set to a model folder."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from ..core.case import Case
+from ..core.config import Recipe
+from ..core.dataset import Dataset
+from ..core.errors import BadCase, RecipeError
+from ..core.plan import Plan
+from ..core.progress import progress
+from ..core.splits import Splits
+from ..losses.mixing import build_loss
+from ..models import build, models
+from ..models.trained import Provenance, TrainedModel, save_model
+from ..predict.engines import choose_device, mixed_precision, torch_engine
+from ..prepare.cache import Cache
+from ..prepare.scan import target_table
+from .callbacks import EpochLog, StopInOrder, Stopped, progress_bar, read_log, signals_restored
+from .checkpoints import BEST, LAST, KeepBestAndLast, SafeCheckpoint
+from .data import CaseData
+from .module import Segmenter
+from .samples import training_slices
+from .tuning import tuned
+
+_log = logging.getLogger("glioscope")
+_FOREIGN = (
+    r".*does not have many workers.*",
+    r".*recommended to use `self.log.*sync_dist.*",
+    r".*number of training batches .* is smaller than the logging interval.*",
+    r".*Starting from v1\.9\.0, `tensorboardX`.*",
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r".*`torch.jit.*` is deprecated.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*lr_scheduler\.step\(\).* before .*optimizer\.step\(\).*",
+)
+"""Warnings of the libraries beneath that ask nothing of our users."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a training needs.
+
+    Attributes:
+        folder: Where the model goes.
+        recipe: The resolved recipe.
+        dataset: The data, less bad cases.
+        splits: Who is used for what.
+        plan: How scans become input.
+        provenance: What will stand in `model.json`.
+        resume: Go on from the last checkpoint, if there is one.
+    """
+
+    folder: Path
+    recipe: Recipe
+    dataset: Dataset
+    splits: Splits
+    plan: Plan
+    provenance: Provenance
+    resume: bool
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def cache(self) -> Cache:
+        """Prepared cases."""
+        given = self.recipe.data.cache
+        folder = Path(given) if given else self.folder / "cache"
+        assert self.dataset.labels is not None  # make_plan refuses data without labels
+        return Cache(folder, self.plan, self.dataset.labels)
+
+    def cases(self, *names: str) -> list[Case]:
+        """Return the cases of the named splits."""
+        wanted = {case for name in names for case in getattr(self.splits, name)}
+        return [case for case in self.dataset.cases if case.id in wanted]
+
+
+def make_network(recipe: Recipe, plan: Plan) -> nn.Module:
+    """Build the network of a recipe with the weights that its seed draws.
+
+    Raises:
+        RecipeError: If the network cannot be trained as the recipe says.
+        ModelError: If pretrained weights cannot be had.
+    """
+    traits = models[recipe.model.name].traits
+    train, data = recipe.train, recipe.data
+    if traits.dims != data.dims:
+        raise RecipeError(
+            "model.name", f"{recipe.model.name} is a {traits.dims}D network", f"{data.dims}D",
+            f"set data.dims={traits.dims}, or another network",
+        )  # fmt: skip
+    if train.batch > 1 and not (data.size or data.patch):
+        raise RecipeError(
+            "train.batch", f"is {train.batch} on images of different sizes", "1",
+            "or one shape for all: data.size or data.patch",
+        )  # fmt: skip
+    if train.batch < traits.min_batch:
+        raise RecipeError("train.batch", f"is {train.batch}", f"at least {traits.min_batch}")
+    with _quiet():
+        seed_everything(train.seed, verbose=False)
+        return build(
+            plan.network, inputs=len(plan.channels), outputs=plan.outputs, arguments=plan.arguments
+        )
+
+
+def prepare(run: Run) -> list[BadCase]:
+    """Prepare all training and validation cases, and return the bad ones.
+
+    Raises:
+        StorageError: If the cache cannot be written.
+    """
+    cases = run.cases("train", "valid")
+    with progress("preparing", len(cases)) as advance:
+        return run.cache.fill(cases, advance)
+
+
+def fit(run: Run, network: nn.Module) -> TrainedModel:
+    """Train, choose thresholds on validation, and write the model folder.
+
+    A training that is stopped by Ctrl-C or SIGTERM still leaves its best model.
+
+    Raises:
+        RecipeError: If the loss is not defined for the targets.
+        StorageError: If something cannot be written.
+    """
+    train = run.recipe.train
+    table = torch.from_numpy(target_table(run.plan, run.cache.labels))
+    data = _data(run)
+    device = choose_device(train.device)
+    loss = build_loss(run.recipe.loss, run.plan.activation)
+    module = Segmenter(network, loss, run.plan, table, train)
+    last = run.checkpoints / LAST
+    with _quiet(), signals_restored():
+        trainer = Trainer(
+            accelerator="gpu" if device == "cuda" else "cpu",
+            devices=train.devices,
+            strategy=_strategy(train.devices, device),
+            precision=_precision(train.precision, device),
+            max_epochs=train.epochs,
+            callbacks=_callbacks(run),
+            logger=TensorBoardLogger(str(run.folder), name="tensorboard", version=""),
+            plugins=[SafeCheckpoint()],
+            default_root_dir=str(run.folder),
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            use_distributed_sampler=False,
+        )
+        try:
+            resumed = str(last) if run.resume and last.exists() else None
+            trainer.fit(module, data, ckpt_path=resumed)
+        except Stopped:
+            _log.warning("stopped; go on later with --resume")
+    return _export(run, network, table, device)
+
+
+def _data(run: Run) -> CaseData:
+    train = run.cases("train")
+    slices, notes = training_slices(train, run.cache, run.recipe.data.slices)
+    for note in notes:
+        _log.warning(note)
+    kept = [(case, s) for case, s in zip(train, slices, strict=True) if len(s)]
+    min_batch = models[run.plan.network].traits.min_batch
+    return CaseData(
+        [case for case, _ in kept],
+        run.cases("valid"),
+        [s for _, s in kept],
+        run.cache,
+        run.recipe,
+        min_batch,
+    )
+
+
+def _callbacks(run: Run) -> list[Callback]:
+    train = run.recipe.train
+    monitor, sign = f"valid_{train.monitor}", 1 if train.monitor == "dice" else -1
+    callbacks: list[Callback] = [
+        EpochLog(run.folder / "log.csv"),
+        StopInOrder(run.checkpoints / BEST),
+        KeepBestAndLast(run.checkpoints, monitor, sign),
+    ]
+    if train.patience is not None:
+        mode = "max" if sign > 0 else "min"
+        callbacks.insert(
+            0,
+            EarlyStopping(
+                monitor, train.min_delta, train.patience, mode=mode, check_on_train_epoch_end=True
+            ),
+        )
+    if sys.stderr.isatty():
+        callbacks.append(progress_bar())
+    return callbacks
+
+
+def _export(run: Run, network: nn.Module, table: Tensor, device: str) -> TrainedModel:
+    """Write the model of the best epoch, with thresholds chosen on validation."""
+    checkpoint = SafeCheckpoint().load_checkpoint(run.checkpoints / BEST)
+    weights = {
+        name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()
+    }
+    network.load_state_dict(weights)
+    train, predict = run.recipe.train, run.recipe.predict
+    forward = torch_engine(network, device, mixed_precision(train.precision, device))
+    plan = run.plan
+    fixed = (predict.threshold != "auto", predict.smallest != "auto")
+    if not all(fixed):
+        valid = run.cases("valid")
+        with progress("choosing thresholds", len(valid)) as advance:
+            plan = tuned(plan, _advancing(run.cache, valid, advance), forward, table.numpy(), fixed)
+    for target in plan.targets:
+        _log.info(
+            "%s: threshold %.2f, smallest %.3g", target.name, target.threshold, target.smallest
+        )
+    provenance = run.provenance.model_copy(update={"metrics": _best_scores(run)})
+    return save_model(run.folder, weights, plan, provenance)
+
+
+def _advancing(cache: Cache, cases: Sequence[Case], advance: Any) -> Iterator[Any]:
+    for case in cases:
+        yield cache.load(case)
+        advance()
+
+
+def _best_scores(run: Run) -> dict[str, float]:
+    """Return the line of `log.csv` that belongs to the saved weights."""
+    rows = read_log(run.folder / "log.csv")
+    if not rows:
+        return {}
+    monitor = run.recipe.train.monitor
+    choose = max if monitor == "dice" else min
+    best = choose(rows, key=lambda row: float(row[f"valid_{monitor}"]))
+    return {name: float(value) for name, value in best.items() if value}
+
+
+def _strategy(devices: int, device: str) -> Any:
+    if devices == 1:
+        return "auto"
+    backend = "nccl" if device == "cuda" else "gloo"
+    return DDPStrategy(start_method="spawn", process_group_backend=backend)
+
+
+def _precision(precision: str, device: str) -> Any:
+    names = {"torch.bfloat16": "bf16-mixed", "torch.float16": "16-mixed"}
+    return names.get(str(mixed_precision(precision, device)), "32-true")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the libraries' advertisements; nothing of ours is hidden."""
+    loggers = [
+        logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric", "huggingface_hub")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message in _FOREIGN:
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
