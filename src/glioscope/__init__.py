@@ -21,7 +21,7 @@ _DOOR = {
 }
 """Public name to its module in `glioscope.api`; imported at first use, so that starting is fast."""
 
-__all__ = sorted(_DOOR)  # noqa: PLE0605 - one list, not two
+__all__ = sorted(_DOOR)
 
 
 def __getattr__(name: str) -> Any:

@@ -28,7 +28,7 @@ _log = logging.getLogger("glioscope")
 _RUN, _SPLITS = "run.json", "splits.json"
 
 
-def train(
+def train(  # noqa: PLR0913 - one argument per option of the verb
     recipe: str,
     data: str | Path,
     out: str | Path,
@@ -235,7 +235,7 @@ def _say_splits(splits: Splits, dataset: Dataset) -> None:
         cases = getattr(splits, name)
         sizes.append(f"{name} {len(cases)} cases of {len({patient[c] for c in cases})} patients")
     if splits.by == "patient":
-        how = f"split by the patients of {dataset.patients_from}"
+        how = f"split by patient (known from {dataset.patients_from})"
     elif splits.by == "layout":
         how = "split as the folders say"
     else:

@@ -17,17 +17,15 @@ from ..core.errors import CaseErrors, DataError
 from ..core.labels import SCHEMES, Labels, decide
 from ..core.volume import Volume
 from ..formats.image import read_mask
-from ..formats.paths import is_image, is_nifti, mask_stem, stem, walk
-from ..formats.sequences import MASK, parse, patient_of, schemes_of
+from ..formats.sequences import schemes_of
 from ..metrics import Score, metrics
+from .pairing import Pair, paired
 from .tables import BACKGROUND, NO_PREDICTION, Row
 
 Result = TypeVar("Result")
 _BINARY = SCHEMES["binary"]
 _TUMOUR = "tumour"
 _BACKGROUND_METRICS = ("dice",)
-_OTHER_OUTPUTS = {"probabilities", "previews"}
-"""Folders that `predict` puts beside its masks."""
 _READERS = 4
 """Cases in memory at a time."""
 
@@ -44,26 +42,6 @@ class About(TypedDict):
     case: str
     patient: str
     split: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A mask of the truth and what was predicted for it.
-
-    Attributes:
-        case: Name of the case.
-        truth: File of the truth.
-        prediction: File of the prediction; None if there is none.
-    """
-
-    case: str
-    truth: Path
-    prediction: Path | None
-
-    @property
-    def patient(self) -> str:
-        """The case's name less its time point."""
-        return patient_of(self.case)[0]
 
 
 @dataclass(frozen=True)
@@ -174,9 +152,8 @@ def missing_rows(
 def score_folders(truth: Path, prediction: Path, labels: Labels | None) -> ScoreResult:
     """Score every mask of one folder against the mask of the same name in another.
 
-    Names match after image suffixes and a trailing `_seg -seg _mask -mask` are dropped, at any
-    depth; scans beside the masks of the truth are passed over. Two files are a pair whatever their
-    names. A missing prediction counts as the worst, another axis order is turned.
+    Masks are paired as `pairing.paired` says. A missing prediction counts as the worst; another
+    axis order is turned, any other grid refused.
 
     Args:
         truth: Folder or file of the truth, NIfTI or images.
@@ -190,7 +167,7 @@ def score_folders(truth: Path, prediction: Path, labels: Labels | None) -> Score
         CaseErrors: Naming every mask that cannot be read, lies on another grid than its truth or
             holds unknown labels.
     """
-    pairs, warnings = _paired(truth, prediction)
+    pairs, warnings = paired(truth, prediction)
     if labels is None:
         labels, doubts = _decide(truth, pairs)
         warnings += doubts
@@ -305,61 +282,3 @@ def _values(pair: Pair) -> tuple[set[int], set[int]]:
         for mask in _read(pair)
     )
     return one, other
-
-
-def _paired(truth: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
-    """Return the pairs, sorted by case, and a warning if predictions have no truth."""
-    if truth.is_file() and prediction.is_file():
-        return [Pair(mask_stem(truth), truth, prediction)], []
-    real, predicted = _masks(truth), _masks(prediction)
-    if not real.keys() & predicted.keys():
-        raise DataError(
-            prediction,
-            f"no mask is named like one of {truth} (such as {min(predicted)})",
-            f"names such as {min(real)}",
-            "rename the predictions after their cases",
-        )
-    extra = sorted(predicted.keys() - real.keys())
-    warnings = [f"{len(extra)} predictions have no truth and were left out: {', '.join(extra)}"]
-    pairs = [Pair(case, real[case], predicted.get(case)) for case in sorted(real)]
-    return pairs, warnings if extra else []
-
-
-def _masks(place: Path) -> dict[str, Path]:
-    """Return the masks at a path, by case.
-
-    Raises:
-        DataError: If there is none, or two of one case.
-    """
-    found: dict[str, Path] = {}
-    for file in _mask_files(place):
-        other = found.setdefault(mask_stem(file), file)
-        if other is not file:
-            raise DataError(
-                file,
-                f"is the mask of the case {mask_stem(file)}, and so is {other}",
-                "one mask for each case",
-                "give the folder of the masks alone",
-            )
-    if not found:
-        raise DataError(place, "holds no mask", "NIfTI files or images")
-    return found
-
-
-def _mask_files(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    files = []
-    for folder, names in walk(place):
-        if _OTHER_OUTPUTS.isdisjoint(folder.relative_to(place).parts):
-            here = [folder / name for name in names if is_nifti(name) or is_image(name)]
-            files += _less_scans(here)
-    return files
-
-
-def _less_scans(files: list[Path]) -> list[Path]:
-    """Drop what lies beside masks and is none: NIfTI named by sequence, images without `_mask`."""
-    marked = [file for file in files if mask_stem(file) != stem(file)]
-    images = {file for file in files if is_image(file) and marked} - {*marked}
-    scans = {file for file in files if (parse(file) or ("", MASK))[1] != MASK}
-    return [file for file in files if file not in images | scans] or files

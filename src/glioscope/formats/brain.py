@@ -13,10 +13,34 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from ..core.volume import Grid
+
 Field = NDArray[np.floating[Any]]
 
 TISSUES = ("white", "grey", "deep", "fluid", "vessel", "oedema", "enhancing", "necrosis")
 """Axis 0 of a mixture; the last three are a tumour's."""
+FIELD_OF_VIEW = (160.0, 192.0, 144.0)
+"""Extent of a phantom in mm: left to right, back to front, bottom to top."""
+SURFACE = -1.2
+"""Depth in mm at which the brain mask ends: a little over the brain."""
+
+
+def head_grid(spacing: float) -> Grid:
+    """Return the grid of every phantom of a spacing in mm: RAS axes, the head in the middle."""
+    x, y, z = (round(extent / spacing) for extent in FIELD_OF_VIEW)
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = [-(n - 1) / 2 * spacing for n in (x, y, z)]
+    return Grid((x, y, z), affine)
+
+
+def places_of(grid: Grid) -> Field:
+    """Return the world coordinates (3, N) in mm of all voxels of an upright grid."""
+    steps, origin = np.diag(grid.affine)[:3], grid.affine[:3, 3]
+    lines = [
+        (start + step * np.arange(n)).astype(np.float32)
+        for start, step, n in zip(origin, steps, grid.shape, strict=True)
+    ]
+    return np.stack(np.meshgrid(*lines, indexing="ij")).reshape(3, -1)
 
 
 class Noise:
@@ -80,8 +104,9 @@ def tube(places: Field, start: ArrayLike, end: ArrayLike, radii: tuple[float, fl
     way = _column(end) - _column(start)
     away = places - _column(start)
     along = np.clip((away * way).sum(0) / float((way**2).sum()), 0, 1)
-    out: Field = np.linalg.norm(away - way * along, axis=0)
-    return out - (radii[0] + (radii[1] - radii[0]) * along)
+    reach: Field = np.linalg.norm(away - way * along, axis=0)
+    out: Field = reach - (radii[0] + (radii[1] - radii[0]) * along)
+    return out
 
 
 def join(first: Field, second: Field, round_off: float) -> Field:
@@ -170,7 +195,8 @@ class Brain:
         sylvian = np.abs(z + 2 + 0.45 * y + 3 * self.reach(p)) * 0.9 - 0.6
         away = np.maximum(0, 37 - np.abs(x)) + np.maximum(0, np.abs(y - 2) - 24)
         lateral = np.hypot(np.maximum(sylvian, 0), away)
-        return np.minimum(np.minimum(surface, depth), np.minimum(middle, lateral))
+        out: Field = np.min([surface, depth, middle, lateral], axis=0)
+        return out
 
     def tissues(self, p: Field, depth: Field, width: float) -> Field:
         """Return the share of each tissue (8, N) where there is no tumour.
@@ -208,7 +234,8 @@ class Brain:
             radii = (radii[0] * wide, radii[1] * wide)
             horns = join(horns, tube(m, start, end, radii), 2)
         third = np.maximum(m[0] - 0.9 - self.age, ball(q, (0, -8, -1), (20, 15, 11)))
-        return np.minimum(np.maximum(horns, 0.8 - m[0]), third)
+        out: Field = np.minimum(np.maximum(horns, 0.8 - m[0]), third)
+        return out
 
     def _paint_hindbrain(
         self, mix: Field, q: Field, hulls: tuple[Field, Field], width: float
@@ -247,3 +274,9 @@ def paint(mix: Field, tissue: str, share: Field) -> None:
     """Lay `share` (N) of a tissue over a mixture (8, N)."""
     mix *= 1 - share
     mix[TISSUES.index(tissue)] += share
+
+
+def part(mix: Field, tissue: str) -> Field:
+    """Return the share (N) of one tissue in a mixture (8, N)."""
+    out: Field = mix[TISSUES.index(tissue)]
+    return out

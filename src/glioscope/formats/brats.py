@@ -45,11 +45,20 @@ def brats(path: Path, labels: Labels | None) -> Dataset:
     """
     found: list[Case] = []
     notes: list[str] = []
+    passed_over: list[str] = []
     for folder, names in walk(path):
         scans = named_scans(folder / name for name in names)
-        for case_id, files in _grouped(folder, scans):
+        groups = _grouped(folder, scans)
+        for case_id, files in groups:
             found.append(make_case(case_id, files, folder, split_of(folder, path)))
             notes += _strays(case_id, files)
+        used = {file.name for _, files in groups for _, _, file in files}
+        passed_over += [name for name in names if is_nifti(name) and name not in used]
+    if passed_over:
+        notes.append(
+            f"{len(passed_over)} NIfTI files were passed over, as their names end in no sequence"
+            f" or they lie apart from the scans (such as {passed_over[0]})"
+        )
     cases, patients_from = with_patients(path, found, "case names")
     scheme = decide_labels(path, cases, labels)
     return Dataset(path, "brats", cases, scheme, patients_from, tuple(notes))

@@ -9,16 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
-from ..core.labels import SCHEMES
-from ..core.volume import Shape, Volume
-from .brain import TISSUES, Brain, Field, Noise, paint, soft
+from ..core.volume import Grid, Volume
+from .brain import SURFACE, TISSUES, Brain, Field, Noise, head_grid, places_of
+from .tumour import LABELS, Tumour
 
 MODALITIES = ("t1", "t1c", "t2", "flair")
-FIELD_OF_VIEW = (160.0, 192.0, 144.0)
-"""Extent of a phantom in mm: left to right, back to front, bottom to top."""
 SLICE_PIXELS, SLICE_SPACING = 256, 0.85
 CONTRAST = np.array(
     [  # t1, t1c, t2, flair; white matter on T1 is 1
@@ -33,15 +29,12 @@ CONTRAST = np.array(
     ]
 )
 """Mean intensity of each of `TISSUES` in each of `MODALITIES`."""
-_LABELS = SCHEMES["brats2023"].values
+
 _COVER = (
     (1.2, 2.0, 3.0, 4.0, 5.5, 7.0, 8.0, 9.0, 11.5, 12.5, 13.0),
     (0.40, 0.35, 0.16, 0.16, 0.42, 0.16, 0.18, 1.20, 1.35, 0.60, 0.0),
 )
 """Intensity on T1 of membranes, skull, marrow and scalp by mm over the brain."""
-_COARSE = 3.5  # mm; a tumour's outline is fitted to its volume on a grid of this spacing
-_THINNEST_RIM = 1.8  # mm
-_SURFACE = -1.2  # mm; the brain mask reaches a little over the brain
 
 
 @dataclass(frozen=True)
@@ -55,6 +48,11 @@ class Head:
 
     volume: Volume
     mask: Volume
+
+
+def slice_grid() -> Grid:
+    """Return the grid of every phantom slice: its pixels."""
+    return Grid((SLICE_PIXELS, SLICE_PIXELS, 1), np.eye(4), "px")
 
 
 def make_head(seed: int, index: int, spacing: float = 2.0) -> Head:
@@ -74,9 +72,10 @@ def make_head(seed: int, index: int, spacing: float = 2.0) -> Head:
     brain = Brain(rng)
     tumour = Tumour(rng, brain)
     scanner = Scanner(rng)
-    shape, affine, places = _grid(spacing)
+    grid = head_grid(spacing)
+    places = places_of(grid)
     depth = brain.depth(places)
-    inside = depth > _SURFACE
+    inside = depth > SURFACE
     places = places[:, inside]
     mix, labels = tumour.mixture(places, depth[inside], spacing)
     array = np.zeros((4, inside.size), np.float32)
@@ -86,8 +85,8 @@ def make_head(seed: int, index: int, spacing: float = 2.0) -> Head:
     mask = np.zeros((1, inside.size), np.uint8)
     mask[0, inside] = labels
     return Head(
-        Volume(array.reshape(4, *shape), MODALITIES, affine),
-        Volume(mask.reshape(1, *shape), ("mask",), affine),
+        Volume(array.reshape(4, *grid.shape), MODALITIES, grid.affine),
+        Volume(mask.reshape(1, *grid.shape), ("mask",), grid.affine),
     )
 
 
@@ -107,112 +106,22 @@ def make_slice(seed: int, patient: int, offset: float = 0.0) -> Head:
     brain = Brain(rng)
     tumour = Tumour(rng, brain)
     scanner = Scanner(rng)
-    line = (SLICE_PIXELS / 2 - np.arange(SLICE_PIXELS)) * SLICE_SPACING
-    x, y = np.meshgrid(line, line, indexing="ij")
-    z = brain.world(tumour.centre)[2] + offset * tumour.radius
-    places = np.stack([x, y, np.full_like(x, z)]).reshape(3, -1).astype(np.float32)
+    affine = np.diag([-SLICE_SPACING, -SLICE_SPACING, 1, 1])
+    affine[:2, 3] = SLICE_PIXELS / 2 * SLICE_SPACING
+    affine[2, 3] = brain.world(tumour.centre)[2] + offset * tumour.radius
+    places = places_of(Grid(slice_grid().shape, affine))
     depth = brain.depth(places)
     mix, labels = tumour.mixture(places, depth, SLICE_SPACING)
-    inside = depth > _SURFACE
+    inside = depth > SURFACE
     clean = np.where(inside, scanner.clean("t1c", mix, places), np.interp(-depth, *_COVER))
     image = scanner.acquired("t1c", clean, places)
     image = np.rint(image * (235 / np.percentile(image, 99.7))).clip(0, 255)
-    core = inside & np.isin(labels, [_LABELS["necrosis"], _LABELS["enhancing"]])
-    shape = (1, SLICE_PIXELS, SLICE_PIXELS, 1)
+    core = inside & np.isin(labels, [LABELS["necrosis"], LABELS["enhancing"]])
+    shape = (1, *slice_grid().shape)
     return Head(
         Volume(image.astype(np.float32).reshape(shape), ("image",), unit="px"),
         Volume(core.astype(np.uint8).reshape(shape), ("mask",), unit="px"),
     )
-
-
-class Tumour:
-    """A glioma in a brain: one lesion or two, of one of three kinds.
-
-    Attributes:
-        centre: Of the larger lesion, in the brain's own coordinates (mm).
-        radius: That its core would have as a ball, in mm.
-        enhances: Whether any part takes up contrast.
-    """
-
-    def __init__(self, rng: np.random.Generator, brain: Brain) -> None:
-        self.brain = brain
-        kind = rng.choice(["ring", "solid", "dull"], p=[0.62, 0.14, 0.24])
-        self.enhances = kind != "dull"
-        self.whole = float(np.exp(rng.uniform(np.log(8), np.log(110))))  # ml
-        self.core = self.whole * rng.uniform(0.2, 0.65)
-        self.dead = self.core * (rng.uniform(0.3, 0.6) if kind == "ring" else 0.12)
-        self.radius = _radius(self.core)
-        self.centre = _site(rng)
-        self.lesions = [(self.centre, _stretch(rng), self.radius)]
-        if rng.random() < 0.2:
-            way = rng.standard_normal(3)
-            way *= (2.0 * self.radius + 8) / np.linalg.norm(way)
-            satellite = _into_brain(self.centre + way)
-            self.lesions.append((satellite, _stretch(rng), 0.4 * self.radius + 1.5))
-        self.lobes, self.knobs = Noise(rng, 1.3 * self.radius), Noise(rng, 9)
-        self.fingers, self.fronds = Noise(rng, 26), Noise(rng, 11)
-        self.holes = Noise(rng, 8)
-        self.swelling, self.paleness = rng.uniform(0.7, 1), rng.uniform(0.35, 0.8)
-        self._fit()
-
-    def _fit(self) -> None:
-        """Choose the levels at which whole tumour, core and necrosis have their volumes."""
-        _, _, places = _grid(_COARSE)
-        depth = self.brain.depth(places)
-        places, depth = places[:, depth > _SURFACE], depth[depth > _SURFACE]
-        healthy, p = self._healthy(places, depth, _COARSE)
-        core, dead = self._core(p)
-        tight = _level(core, self.core)
-        gone = _level(np.maximum(dead, core - tight + _THINNEST_RIM), self.dead)
-        self.level = (0.0, tight, gone)
-        self.level = (_level(self._oedema(p, healthy, core - tight), self.whole), tight, gone)
-
-    def _healthy(self, places: Field, depth: Field, width: float) -> tuple[Field, Field]:
-        """Return the tissues (8, N) that the tumour pushed aside, and places in the brain."""
-        p = self.brain.own(places)
-        away = p - self.centre[:, None]
-        pushed = 0.38 * np.exp(-(away**2).sum(0) / (1.9 * self.radius + 4) ** 2)
-        return self.brain.tissues(p - away * pushed, depth, width), p
-
-    def _core(self, p: Field) -> tuple[Field, Field]:
-        """Return distance-like fields of the core and of the necrosis in it."""
-        rough = 0.2 * self.lobes(p) * self.radius + 1.6 * self.knobs(p)
-        core = np.min([_away(p, c, s) - r for c, s, r in self.lesions], axis=0) + rough
-        return core, core + (0.12 * self.radius + 1.5) * self.holes(p)
-
-    def _oedema(self, p: Field, healthy: Field, beyond_core: Field) -> Field:
-        """Return the field of the whole tumour: fingers in white matter, few in the cortex."""
-        reach = beyond_core + 0.4 * self.radius * self.fingers(p) + 2.5 * self.fronds(p)
-        across = np.maximum(0, -np.sign(self.centre[0]) * p[0])
-        reach += 7 * healthy[1] + 4 * healthy[2] + 0.6 * across + 40 * (healthy[3] > 0.5)
-        return np.minimum(reach, beyond_core)
-
-    def mixture(self, places: Field, depth: Field, width: float) -> tuple[Field, NDArray[np.uint8]]:
-        """Return the share of each tissue (8, N) and the labels (N) at places of the world.
-
-        Args:
-            places: World coordinates (3, N) in mm.
-            depth: How far they lie under the brain's surface in mm.
-            width: Edge of a voxel in mm.
-        """
-        mix, p = self._healthy(places, depth, width)
-        core, dead = self._core(p)
-        core = np.maximum(core - self.level[1], 0.5 - depth)
-        dead = np.maximum(dead - self.level[2], core + _THINNEST_RIM)
-        outer = self._oedema(p, mix, core) - self.level[0]
-        labels = np.zeros(depth.size, np.uint8)
-        labels[outer <= 0] = _LABELS["oedema"]
-        labels[core <= 0] = _LABELS["enhancing" if self.enhances else "necrosis"]
-        labels[dead <= 0] = _LABELS["necrosis"]
-        fluid = mix[3] + mix[4]
-        paint(mix, "oedema", soft(outer, width + 2) * (1 - fluid) * self.swelling)
-        if self.enhances:
-            paint(mix, "enhancing", soft(core, width))
-            paint(mix, "necrosis", soft(dead, width))
-        else:
-            paint(mix, "oedema", soft(core, width + 2))
-            paint(mix, "necrosis", self.paleness * soft(core, width + 2))
-        return mix, labels
 
 
 class Scanner:
@@ -256,50 +165,3 @@ class Scanner:
         real, imaginary = self.voxels.normal(0, self.noise[k], (2, clean.size))
         out: Field = self.unit[k] * np.hypot(uneven + real, imaginary)
         return out
-
-
-def _grid(spacing: float) -> tuple[Shape, Field, Field]:
-    """Return shape and affine of a phantom, and its voxels' world coordinates (3, N) in mm."""
-    x, y, z = (round(extent / spacing) for extent in FIELD_OF_VIEW)
-    lines = [(np.arange(n, dtype=np.float32) - (n - 1) / 2) * spacing for n in (x, y, z)]
-    affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = [line[0] for line in lines]
-    places = np.stack(np.meshgrid(*lines, indexing="ij")).reshape(3, -1)
-    return (x, y, z), affine, places
-
-
-def _level(field: Field, ml: float) -> float:
-    """Return the level under which a field on the coarse grid fills a volume."""
-    count = min(round(ml * 1000 / _COARSE**3), field.size - 1)
-    return float(np.partition(field, count)[count])
-
-
-def _radius(ml: float) -> float:
-    """Return the radius in mm of a ball."""
-    return float(np.cbrt(ml * 1000 * 3 / (4 * np.pi)))
-
-
-def _away(p: Field, centre: Field, stretch: Field) -> Field:
-    """Return the distance (N) from a centre, shorter along some axes than along others."""
-    out: Field = np.linalg.norm(stretch @ (p - centre[:, None]), axis=0)
-    return out
-
-
-def _stretch(rng: np.random.Generator) -> Field:
-    axes = rng.uniform(0.8, 1.25, 3)
-    turn = Rotation.from_rotvec(rng.normal(0, 1, 3)).as_matrix()
-    out: Field = (np.diag(axes / np.cbrt(axes.prod())) @ turn).astype(np.float32)
-    return out
-
-
-def _site(rng: np.random.Generator) -> Field:
-    """Draw the centre of a tumour: in a hemisphere, off the midline and under the cortex."""
-    site = rng.uniform((14, -62, -8), (52, 55, 48))
-    return _into_brain(site * [rng.choice([-1, 1]), 1, 1])
-
-
-def _into_brain(site: Field) -> Field:
-    """Move a place towards the middle of the cerebrum until it is well under its surface."""
-    middle = np.array([0, -3, 8])
-    far = np.linalg.norm((site - middle) / (66, 85, 58))
-    return (middle + (site - middle) * min(1, 0.72 / far)).astype(np.float32)

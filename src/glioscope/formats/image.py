@@ -22,8 +22,9 @@ from PIL import Image
 from ..core.errors import DataError
 from ..core.files import replacing
 from ..core.volume import Grid, Volume
-from .nifti import NiftiMask, refuse_non_finite, whole_numbers
-from .paths import IMAGE_SUFFIXES, identity, is_nifti, unreadable
+from .nifti import NiftiMask
+from .paths import IMAGE_SUFFIXES, identity, is_lossy, is_nifti, unreadable
+from .voxels import refuse_non_finite, whole_numbers
 
 LABEL_LIMIT = 15
 """A lossless mask whose values stay at or below this holds labels rather than shades of grey."""
@@ -134,7 +135,8 @@ def mask_values(path: Path) -> NDArray[Any]:
     """
     with _opened(path) as image:
         colours = _channels(image)
-        if image.mode == "P" and (colours != colours[..., :1]).any():
+        palette = np.reshape(image.getpalette("RGB") or [], (-1, 3))
+        if (palette != palette[:, :1]).any():
             return np.asarray(image)
         brightest: NDArray[Any] = colours.max(axis=-1)
         return brightest
@@ -152,8 +154,7 @@ def halfway(highest: int) -> int:
 def read_mask(path: Path) -> Volume:
     """Read a mask of either kind: NIfTI labels, or an image with labels or of black and white.
 
-    An image with values above 15 is binary (0 and 255, or noisy from JPEG): the brighter half of
-    its range becomes 1.
+    A JPEG, and any image with values above 15, is binary: the brighter half of the range becomes 1.
 
     Raises:
         DataError: If the file is broken, or neither NIfTI nor an image.
@@ -161,7 +162,8 @@ def read_mask(path: Path) -> Volume:
     if is_nifti(path):
         return NiftiMask(path).read()
     highest = int(mask_values(path).max())
-    return ImageMask(path, halfway(max(highest, 255)) if highest > LABEL_LIMIT else None).read()
+    labels = highest <= LABEL_LIMIT and not is_lossy(path)
+    return ImageMask(path, None if labels else halfway(max(highest, 255))).read()
 
 
 def write_image(path: Path, array: NDArray[np.uint8]) -> None:

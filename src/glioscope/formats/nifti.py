@@ -27,6 +27,7 @@ from ..core.errors import DataError
 from ..core.files import replacing
 from ..core.volume import Grid, Shape, Volume, checked_affine
 from .paths import identity, unreadable
+from .voxels import refuse_non_finite, whole_numbers
 
 _LOG = logging.getLogger(__name__)  # nibabel's own logger writes to stderr
 _LOG.addHandler(logging.NullHandler())
@@ -37,8 +38,6 @@ _HEADERS: Mapping[int, Any] = {348: Nifti1Header, 540: Nifti2Header}
 _MAGIC = (b"n+1", b"n+2")
 _DEFLATE = 1032
 """Deflate expands a byte to at most this many (zlib's technical notes, "Maximum Expansion")."""
-_WHOLE = 1e-3
-"""Label values stored as floats may be this far from a whole number (scaling, rounding)."""
 _PLACE = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units"),
     *(f"{kind}_{axis}" for kind in ("qoffset", "srow") for axis in "xyz"),
@@ -173,50 +172,6 @@ def _copy_place(header: Header, like: Path, grid: Grid) -> None:
         for name in _PLACE:
             header[name] = original[name]
         header["pixdim"][:4] = original["pixdim"][:4]
-
-
-def refuse_non_finite(path: Path, array: NDArray[Any]) -> None:
-    """Refuse NaN and infinite voxels.
-
-    Raises:
-        DataError: Saying how many there are.
-    """
-    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-    if bad:
-        raise DataError(
-            path,
-            f"{bad} of {array.size} voxels are NaN or infinite",
-            "finite numbers",
-            "replace them (numpy.nan_to_num), or leave the case out",
-        )
-
-
-def whole_numbers(path: Path, stored: NDArray[Any]) -> NDArray[Any]:
-    """Return stored label values as uint8, or int16 if one is above 255.
-
-    Raises:
-        DataError: If a value is not a whole number from 0 to 32767.
-    """
-    remedy = "store the mask as whole numbers (nearest-neighbour resampling keeps them whole)"
-    values = stored
-    if stored.dtype.kind == "f":
-        refuse_non_finite(path, stored)
-        values = np.rint(stored)
-        fractions = np.abs(stored - values) > _WHOLE
-        if fractions.any():
-            raise DataError(
-                path,
-                f"{np.count_nonzero(fractions)} voxels are not whole numbers "
-                f"(such as {stored[fractions][0]:g})",
-                "label values",
-                remedy,
-            )
-    low, high = values.min(), values.max()
-    if low < 0 or high > 32767:
-        raise DataError(
-            path, f"label values from {low:g} to {high:g}", "values from 0 to 32767", remedy
-        )
-    return values.astype(np.uint8 if high <= 255 else np.int16)
 
 
 def _stream(file: BinaryIO) -> BinaryIO:

@@ -14,7 +14,7 @@ from ..core.registry import Entry
 from . import FormatTraits, formats
 from .brats import make_case, named_scans
 from .cohort import decide_labels
-from .paths import listing, mask_stem, stem
+from .paths import listing, mask_stem, stem, unreadable
 from .sequences import parse, patient_of
 from .table import source
 
@@ -34,10 +34,13 @@ def open_dataset(path: str | Path, labels: str | None = None) -> Dataset:
     """
     place = Path(path)
     chosen = None if labels is None else scheme(labels)
-    entry = next((e for e in _by_rank() if e.traits.claims(place)), None)
-    if entry is None:
-        raise _nothing_known(place)
-    dataset: Dataset = entry.function(place, chosen)
+    try:
+        entry = next((e for e in _by_rank() if e.traits.claims(place)), None)
+        if entry is None:
+            raise _nothing_known(place)
+        dataset: Dataset = entry.function(place, chosen)
+    except OSError as error:  # a folder above that may not be entered
+        raise unreadable(place, error) from error
     if not dataset.cases:
         raise DataError(place, f"is laid out as {entry.name} and holds no case", "at least one")
     return dataset

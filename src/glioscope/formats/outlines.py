@@ -1,6 +1,6 @@
 """Masks from COCO annotations: polygons, run lengths and boxes, filled as pycocotools does.
 
-Its fill and that of PIL differ at the border (IoU .98 on small tumours), so there is one: pycocotools'.
+Fills differ at the border (PIL's has IoU .98 with it on small tumours), so there is only this one.
 """
 
 from __future__ import annotations

@@ -16,11 +16,12 @@ from ..core.labels import SCHEMES, Labels, decide
 from . import register
 from .cohort import with_patients
 from .image import LABEL_LIMIT, ImageMask, ImageSource, halfway, mask_values
-from .paths import LOSSY_SUFFIXES, SPLIT_FOLDERS, is_image, listing, mask_stem, stem
+from .paths import SPLIT_FOLDERS, is_image, is_lossy, listing, mask_stem, stem
 
 IMAGES = ("images", "image", "imgs", "img")
 BINARY = SCHEMES["binary"]
 _REMEDY = "store the labels as they are in lossless files, or leave out --labels"
+_REMEDY_LOSSY = "store the masks as PNG, as such small values cannot be told from noise"
 MASKS = ("masks", "mask", "labels", "segmentations", "annotations")
 
 
@@ -109,7 +110,7 @@ def mask_kind(path: Path, masks: Sequence[Path], labels: Labels | None) -> MaskK
     stored = {mask: values for mask, values in found.items() if not isinstance(values, DataError)}
     union = sorted({value for values in stored.values() for value in values})
     highest = max(union, default=1)
-    lossy = any(mask.suffix.lower() in LOSSY_SUFFIXES for mask in stored)
+    lossy = any(map(is_lossy, stored))
     few = highest <= LABEL_LIMIT and not lossy
     if few and labels is None and len({*union} - {0}) > 1:
         return MaskKind(None, decide(union, path))
@@ -117,7 +118,9 @@ def mask_kind(path: Path, masks: Sequence[Path], labels: Labels | None) -> MaskK
         if few:
             return MaskKind(None, labels)
         raise DataError(path, f"masks hold {_said(union)}", f"values of {labels.name}", _REMEDY)
-    threshold = 1 if few else max(1, halfway(highest))
+    if highest <= LABEL_LIMIT and lossy:
+        raise DataError(path, f"JPEG masks hold {_said(union)}", "0 and 255", _REMEDY_LOSSY)
+    threshold = 1 if few else halfway(highest)
     if not lossy:
         _refuse_mixed(stored, threshold, highest)
     said = f"masks hold {_said(union)}{' (JPEG)' if lossy else ''}: binarised at {threshold}"
@@ -139,7 +142,7 @@ def _values(mask: Path) -> list[int] | DataError:
 
 def _refuse_mixed(stored: Mapping[Path, Sequence[int]], threshold: int, highest: int) -> None:
     for mask, values in stored.items():
-        if 0 < max(values) < threshold:
+        if 0 < max(values) <= LABEL_LIMIT < threshold:
             raise DataError(
                 mask,
                 f"its values end at {max(values)}, those of other masks at {highest}",

@@ -10,7 +10,7 @@ from ..core.errors import DataError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-LOSSY_SUFFIXES = (".jpg", ".jpeg")
+_LOSSY_SUFFIXES = (".jpg", ".jpeg")
 SPLIT_FOLDERS: Mapping[str, str] = {
     "train": "train",
     "training": "train",
@@ -32,6 +32,14 @@ def is_nifti(path: Path | str) -> bool:
 def is_image(path: Path | str) -> bool:
     """Tell whether a file is a 2D image by its name."""
     return str(path).lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_lossy(path: Path | str) -> bool:
+    """Tell whether a file's values are blurred by its compression, by its name.
+
+    Even an empty mask may then hold ones.
+    """
+    return str(path).lower().endswith(_LOSSY_SUFFIXES)
 
 
 def is_hidden(name: str) -> bool:

@@ -27,8 +27,10 @@ def torch_engine(network: nn.Module, device: str, mixed: torch.dtype | None) -> 
     network = network.to(target).eval()
 
     def forward(batch: Array) -> Array:
+        order = fast_format(batch.ndim - 2)
+        image = torch.from_numpy(batch).to(target).contiguous(memory_format=order)
         with torch.inference_mode(), torch.autocast(target.type, mixed, enabled=mixed is not None):
-            logits = network(memory_format(torch.from_numpy(batch).to(target)))
+            logits = network(image)
         return np.asarray(logits.float().cpu().numpy(), np.float32)
 
     return forward
@@ -73,9 +75,8 @@ def mixed_precision(precision: str, device: str) -> torch.dtype | None:
     return torch.bfloat16 if fast() else None
 
 
-def memory_format(batch: torch.Tensor) -> torch.Tensor:
-    """Return a batch in the memory order in which convolutions are fastest (channels last)."""
+def fast_format(dims: int) -> torch.memory_format:
+    """Return the memory order in which convolutions over 2 or 3 dimensions are fastest."""
     import torch
 
-    order = {4: torch.channels_last, 5: torch.channels_last_3d}[batch.ndim]
-    return batch.contiguous(memory_format=order)
+    return torch.channels_last if dims == 2 else torch.channels_last_3d

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.case import Case
-from ..core.plan import Plan
+from ..core.labels import Labels
+from ..core.plan import ZERO, Plan
 from ..core.volume import Volume
 from ..prepare.scan import prepare_image
 from .decode import decode
@@ -21,17 +22,24 @@ class Segmentation:
         probabilities: Of the plan's targets (T, X, Y, Z) on the same grid.
         prepared: The image as the network saw it.
         logits: What the network said of it (outputs, X, Y, Z).
+        labels: The scheme of the mask.
     """
 
     mask: Volume
     probabilities: Volume
     prepared: Volume
     logits: Array
+    labels: Labels
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was repaired or assumed on the way."""
         return self.prepared.notes
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """The channels that it was made from."""
+        return tuple(name for name in self.prepared.names if name != ZERO)
 
 
 @dataclass(frozen=True)
@@ -56,4 +64,6 @@ class Predictor:
         logits = infer(self.forward, image.array, self.plan)
         names = [target.name for target in self.plan.targets]
         probabilities = image.with_array(activate(logits, self.plan), names).onto(case.grid())
-        return Segmentation(decode(probabilities, self.plan), probabilities, image, logits)
+        return Segmentation(
+            decode(probabilities, self.plan), probabilities, image, logits, self.plan.labels
+        )

@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -113,8 +113,10 @@ def overlay(
     legend = [_Key(c.label, c.colour, c.dashed) for c in contours if c.label]
     figure, panels = _canvas(scene, title, legend)
     for axes, plane in panels:
-        for contour, mask in zip(contours, scene.masks, strict=True):
-            _outline(axes, plane, mask, contour.colour, contour.dashed)
+        for i, (contour, mask) in enumerate(zip(contours, scene.masks, strict=True)):
+            # where outlines coincide, each shows in the gaps of the others
+            style: _Style = (1.6 * i, (4, 2.5)) if contour.dashed else "solid"
+            _outline(axes, plane, mask, contour.colour, style)
     return _png(figure)
 
 
@@ -142,7 +144,7 @@ def preview(image: Volume, mask: Volume, labels: Labels) -> bytes:
     for axes, plane in panels:
         _fill(axes, plane, scene.masks, [_colour(name) for name in names])
         for name, seen in zip(names, scene.masks, strict=True):
-            _outline(axes, plane, seen, _colour(name), dashed=False)
+            _outline(axes, plane, seen, _colour(name))
     return _png(figure)
 
 
@@ -266,6 +268,9 @@ def measured(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 # --- scans ---------------------------------------------------------------------------------------
+
+
+_Style = Literal["solid"] | tuple[float, tuple[float, float]]
 
 
 class _Key(NamedTuple):
@@ -410,7 +415,9 @@ def _scale_bar(axes: Axes, width: float, height: float) -> None:
     )
 
 
-def _outline(axes: Axes, plane: _Plane, mask: NDArray[np.bool_], colour: str, dashed: bool) -> None:
+def _outline(
+    axes: Axes, plane: _Plane, mask: NDArray[np.bool_], colour: str, style: _Style = "solid"
+) -> None:
     """Draw the half-way line between inside and outside, closed at the picture's edge."""
     part = np.pad(plane.cut(mask), 1).astype(np.float32)
     if not part.any():
@@ -423,7 +430,7 @@ def _outline(axes: Axes, plane: _Plane, mask: NDArray[np.bool_], colour: str, da
         levels=[0.5],
         colors=[colour],
         linewidths=1.3,
-        linestyles=[(0, (4, 2.5))] if dashed else "solid",
+        linestyles=[style],
     )
     lines.set_path_effects(_halo())
 
@@ -564,9 +571,13 @@ def _png(figure: Figure) -> bytes:
     indices = pixels[..., 0] // 2
     palette = np.repeat(np.linspace(0, 255, 128).round().astype(np.uint8), 3).tolist()
     if coloured.any():
-        few = Image.fromarray(pixels[coloured][None]).quantize(128, Image.Quantize.MEDIANCUT)
-        indices[coloured] = 128 + np.asarray(few)[0]
-        palette += few.getpalette() or []
+        ink = Image.fromarray(pixels[coloured][None])
+        named = b"".join(bytes.fromhex(c[1:]) for c in sorted({TRUTH, OTHER, *COLOURS.values()}))
+        blends = ink.quantize(128 - len(named) // 3, Image.Quantize.MEDIANCUT).getpalette() or []
+        few = Image.new("P", (1, 1))
+        few.putpalette([*named, *blends])
+        indices[coloured] = 128 + np.asarray(ink.quantize(palette=few, dither=Image.Dither.NONE))[0]
+        palette += [*named, *blends]
     picture = Image.fromarray(indices)
     picture.putpalette(palette)
     stream = io.BytesIO()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
@@ -57,6 +59,14 @@ class CaseData(LightningDataModule):
         rank, world = self._share()
         share = self.valid[rank::world] or self.valid[:1]
         return DataLoader(WholeCases(share, self.cache), batch_size=None)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Move training batches; whole cases stay on disk until they are read."""
+        if isinstance(batch, Prepared):
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def _share(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -16,7 +16,7 @@ from ..core.volume import Volume
 from ..losses.mixing import Loss
 from ..metrics.overlap import dice
 from ..predict.decode import targets_found
-from ..predict.engines import memory_format, mixed_precision, torch_engine
+from ..predict.engines import fast_format, mixed_precision, torch_engine
 from ..predict.window import activate, infer
 from ..prepare.cache import Prepared
 from .samples import Batch
@@ -45,25 +45,19 @@ class Segmenter(LightningModule):
         self, network: nn.Module, loss: Loss, plan: Plan, table: Tensor, settings: TrainSection
     ) -> None:
         super().__init__()
-        self.network, self.loss, self.plan, self.settings = network, loss, plan, settings
+        self.network = network.to(memory_format=fast_format(plan.dims))
+        self.loss, self.plan, self.settings = loss, plan, settings
         self.table = table
         self.scores: list[CaseScore] = []
         self.schedule: Any = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return the loss of a batch."""
-        logits = self.network(memory_format(batch.image))
+        image = batch.image.contiguous(memory_format=fast_format(self.plan.dims))
+        logits = self.network(image)
         loss = self.loss(logits, batch.target)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.image))
         return loss
-
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """Move training batches; whole cases stay on disk until they are read."""
-        if isinstance(batch, Prepared):
-            return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_validation_epoch_start(self) -> None:
         """Give every process the same BatchNorm statistics: each saw other samples."""
