@@ -160,14 +160,15 @@ def test_hidden_files_are_not_there_and_other_scans_are_said(tmp_path: Path) -> 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:
     case(tmp_path / "P1", "t1")
     (tmp_path / "P1" / "again").symlink_to(tmp_path, target_is_directory=True)
-    with pytest.raises(DataError, match="two cases are named P1"):
-        open_dataset(tmp_path)
+    assert len(open_dataset(tmp_path).cases) == 1
 
 
 @pytest.mark.parametrize(
     ("values", "scheme"),
-    [((1, 2, 4), "brats2021"), ((1, 2, 3), "brats2023"), ((1, 2, 3, 4), "brats2024")]
-    + [((1,), "binary"), ((2, 4), "brats2021"), ((1, 9), "numbered")],
+    [
+        *(((1, 2, 4), "brats2021"), ((1, 2, 3), "brats2023"), ((1, 2, 3, 4), "brats2024")),
+        *(((1,), "binary"), ((2, 4), "brats2021"), ((1, 9), "numbered")),
+    ],
 )
 def test_without_a_year_the_union_of_values_decides(
     tmp_path: Path, values: tuple[int, ...], scheme: str

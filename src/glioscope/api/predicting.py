@@ -178,8 +178,8 @@ def _output_labels(model: trained.TrainedModel, own: Labels | None, chosen: str 
     wanted = scheme(chosen)
     if not wanted.understands(ours.values):
         raise ModelError(
-            f"--labels {chosen}", f"has no value for {', '.join(set(ours.values) - set(wanted.values))}",
-            f"a scheme with {', '.join(ours.values)}", "leave it out",
+            f"--labels {chosen}", f"has not all classes of the model ({', '.join(ours.values)})",
+            "a scheme that has", "leave it out",
         )  # fmt: skip
     return wanted
 

@@ -19,7 +19,7 @@ from ..core.files import read_json, storage_error, write_json
 from ..core.splits import Splits, make_splits, patients_on_both_sides, read_splits
 from ..formats.opening import open_dataset
 from ..losses.mixing import build_loss
-from ..models import models
+from ..models import check, models
 from ..models.trained import Provenance, TrainedModel, versions
 from ..prepare.planning import make_plan
 from ..train.run import Run, fit, make_network, prepare
@@ -81,7 +81,7 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
 
 def _check(recipe: Recipe) -> None:
     """Refuse unknown networks and losses before any data is read."""
-    models[recipe.model.name].check_arguments(recipe.model.arguments, "model")
+    check(recipe.model.name, recipe.model.arguments)
     build_loss(recipe.loss, "softmax" if recipe.data.targets == "classes" else "sigmoid")
 
 
@@ -168,7 +168,7 @@ def _same_data(folder: Path, dataset: Dataset) -> None:
     before = _saved(folder).data["fingerprint"]
     if dataset.fingerprint != before:
         raise DataError(
-            dataset.path, f"fingerprint {dataset.fingerprint}", f"{before}, on which {folder} was begun",
+            dataset.path, f"its fingerprint is {dataset.fingerprint}", f"{before} as in {folder}",
             "resume with the same data",
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -33,21 +33,24 @@ class Entry(Generic[Traits]):
         """First sentence of the function's docstring."""
         return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
 
-    def check_arguments(self, arguments: Mapping[str, object], where: str) -> None:
-        """Refuse arguments that the function does not take.
+    def check_arguments(
+        self, arguments: Iterable[str], where: str, reserved: Iterable[str] = ()
+    ) -> None:
+        """Refuse arguments that the function does not take from a recipe.
+
+        Args:
+            arguments: Names of the arguments given.
+            where: Where they stand in the recipe.
+            reserved: Parameters that the caller fills in itself.
 
         Raises:
             RecipeError: Naming the argument and those there are.
         """
-        known = inspect.signature(self.function).parameters
+        known = set(inspect.signature(self.function).parameters) - set(reserved)
         for name in arguments:
             if name not in known:
-                raise RecipeError(
-                    f"{where}.{name}",
-                    f"{self.name} takes no {name!r}",
-                    "",
-                    did_you_mean(name, known),
-                )
+                found = f"{self.name} takes no {name!r}"
+                raise RecipeError(f"{where}.{name}", found, "", did_you_mean(name, known))
 
 
 class Registry(Generic[Traits]):

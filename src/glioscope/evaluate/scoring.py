@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from ..core.case import require_same_grid
 from ..core.errors import CaseErrors, DataError
 from ..core.labels import SCHEMES, Labels, decide
+from ..core.registry import Entry
 from ..core.volume import Volume
 from ..formats.image import read_mask
 from ..formats.sequences import schemes_of
-from ..metrics import Score, metrics
+from ..metrics import MetricTraits, Score, metrics
 from .pairing import Pair, paired
 from .tables import BACKGROUND, NO_PREDICTION, Row
 
@@ -120,12 +121,12 @@ def score_case(
         background[0] &= ~found
         background[1] &= ~real
         rows += [
-            _row(name, metric, metrics[metric].function(found, real, truth.spacing), about)
+            _row(name, metric, metric.function(found, real, truth.spacing), about)
             for metric in chosen
         ]
     for metric in chosen:
-        if metric in _BACKGROUND_METRICS:
-            score = metrics[metric].function(*background, truth.spacing)
+        if metric.name in _BACKGROUND_METRICS:
+            score = metric.function(*background, truth.spacing)
             rows.append(_row(BACKGROUND, metric, score, about))
     return rows
 
@@ -142,9 +143,9 @@ def missing_rows(
     """
     chosen = _chosen(metric_names)
     wanted = [(name, metric) for name in names for metric in chosen]
-    wanted += [(BACKGROUND, metric) for metric in chosen if metric in _BACKGROUND_METRICS]
+    wanted += [(BACKGROUND, metric) for metric in chosen if metric.name in _BACKGROUND_METRICS]
     return [
-        _row(name, metric, Score(metrics[metric].traits.worst, NO_PREDICTION), about)
+        _row(name, metric, Score(metric.traits.worst, NO_PREDICTION), about)
         for name, metric in wanted
     ]
 
@@ -179,26 +180,25 @@ def score_folders(truth: Path, prediction: Path, labels: Labels | None) -> Score
     return ScoreResult(rows, tuple(warnings), tuple(pairs), labels)
 
 
-def _chosen(metric_names: Sequence[str] | None) -> list[str]:
-    return list(metrics if metric_names is None else metric_names)
+def _chosen(metric_names: Sequence[str] | None) -> list[Entry[MetricTraits]]:
+    return [metrics[name] for name in (metrics if metric_names is None else metric_names)]
 
 
-def _row(region: str, metric: str, score: Score, about: About) -> Row:
-    traits = metrics[metric].traits
+def _row(region: str, metric: Entry[MetricTraits], score: Score, about: About) -> Row:
     return Row(
         **about,
         region=region,
-        metric=metric,
+        metric=metric.name,
         value=score.value,
-        unit=traits.unit,
-        rule=traits.rule,
+        unit=metric.traits.unit,
+        rule=metric.traits.rule,
         reason=score.reason,
     )
 
 
 def _with_tumour(labels: Labels, other: Labels) -> Labels:
     """Return a scheme that has a region `tumour` if the other one has it."""
-    if _TUMOUR not in other.names or _TUMOUR in labels.names:
+    if _TUMOUR not in other.names or set(labels.names) & set(other.names):
         return labels
     whole = labels.regions.get("WT", tuple(labels.values))
     return Labels(labels.name, labels.values, {**labels.regions, _TUMOUR: whole})

@@ -217,7 +217,10 @@ class Brain:
             paint(mix, "deep", soft(ball(m, centre, axes), width + 1))
         paint(mix, "fluid", 0.92 * soft(surface, width))
         self._paint_hindbrain(mix, q, self.hulls(p), width)
-        paint(mix, "fluid", soft(self.ventricles(q), width))
+        ventricles = self.ventricles(q)
+        caps = soft(ventricles - 1.5 - 1.5 * self.veins(q), 4)  # age-related, bright on FLAIR
+        paint(mix, "oedema", 0.75 * self.age * caps * (part(mix, "white") > 0.5))
+        paint(mix, "fluid", soft(ventricles, width))
         paint(mix, "fluid", soft(depth - 0.2 - 0.8 * reach, width))
         sinus = np.hypot(q[0], depth - 1.5) - 2.5
         paint(mix, "vessel", 0.8 * soft(sinus, width) * (p[2] > -10))
@@ -251,7 +254,8 @@ class Brain:
         paint(share, "grey", 0.5 + bark * (0.1 + 0.3 * folia))
         paint(share, "fluid", 0.25 * bark * folia**3)
         paint(share, "white", 0.8 * core)
-        paint(share, "fluid", soft(np.abs(hind - brain) - 1.4, width))
+        stem = np.maximum(0, np.minimum(q[1] + 35, q[2] + 24))  # it grows into the cerebrum
+        paint(share, "fluid", soft(np.abs(hind - brain) - 1.4 + 0.4 * stem, width))
         mix *= 1 - here
         mix += share * here
 

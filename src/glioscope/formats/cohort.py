@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.case import Case, Source
 from ..core.errors import DataError
@@ -16,6 +18,7 @@ from ..core.labels import SCHEMES, Labels, decide
 from .paths import stem, unreadable
 from .sequences import schemes_of
 
+Mask = TypeVar("Mask")
 PATIENTS = "patients.csv"
 _KEYS = ("id", "case", "image", "file")
 
@@ -54,25 +57,44 @@ def decide_labels(path: Path, cases: Sequence[Case], labels: Labels | None) -> L
 def stored_values(masks: Sequence[Source]) -> set[int]:
     """Return every value that occurs in any of the masks.
 
+    Raises:
+        DataError: If none of them can be read.
+    """
+    return {value for _, values in surveyed(masks, _voxels) for value in values}
+
+
+def surveyed(
+    masks: Sequence[Mask], read: Callable[[Mask], NDArray[Any]]
+) -> list[tuple[Mask, set[int]]]:
+    """Return the masks with the values that occur in each, read beside each other.
+
     A mask that cannot be read is passed over: whoever uses its case will say what is wrong.
+
+    Args:
+        masks: Whatever `read` takes.
+        read: Returns the values of a mask as an array.
 
     Raises:
         DataError: If none of them can be read.
     """
-    with ThreadPoolExecutor() as pool:  # unpacking and decoding run beside each other
-        found = list(pool.map(_values, masks))
-    errors = [values for values in found if isinstance(values, DataError)]
-    if errors and len(errors) == len(found):
-        raise errors[0]
-    return {value for values in found if not isinstance(values, DataError) for value in values}
+
+    def values(mask: Mask) -> set[int] | DataError:
+        try:
+            return {int(value) for value in np.unique(read(mask))}
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        found = list(zip(masks, pool.map(values, masks), strict=True))
+    known = [(mask, values) for mask, values in found if not isinstance(values, DataError)]
+    for _, error in found:
+        if not known and isinstance(error, DataError):
+            raise error
+    return known
 
 
-def _values(mask: Source) -> list[int] | DataError:
-    try:
-        present = np.bincount(mask.read().array.ravel())
-    except DataError as error:
-        return error
-    return [int(value) for value in np.flatnonzero(present)]
+def _voxels(mask: Source) -> NDArray[Any]:
+    return mask.read().array
 
 
 def with_patients(

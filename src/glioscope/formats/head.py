@@ -18,8 +18,8 @@ MODALITIES = ("t1", "t1c", "t2", "flair")
 SLICE_PIXELS, SLICE_SPACING = 256, 0.85
 CONTRAST = np.array(
     [  # t1, t1c, t2, flair; white matter on T1 is 1
-        [1.00, 1.00, 0.52, 0.76],  # white
-        [0.79, 0.82, 0.70, 0.90],  # grey
+        [1.00, 1.00, 0.52, 0.74],  # white
+        [0.79, 0.82, 0.70, 0.92],  # grey
         [0.88, 0.91, 0.60, 0.86],  # deep
         [0.34, 0.36, 1.70, 0.24],  # fluid
         [0.66, 1.70, 0.60, 0.55],  # vessel
@@ -111,16 +111,18 @@ def make_slice(seed: int, patient: int, offset: float = 0.0) -> Head:
     affine[2, 3] = brain.world(tumour.centre)[2] + offset * tumour.radius
     places = places_of(Grid(slice_grid().shape, affine))
     depth = brain.depth(places)
-    mix, labels = tumour.mixture(places, depth, SLICE_SPACING)
     inside = depth > SURFACE
-    clean = np.where(inside, scanner.clean("t1c", mix, places), np.interp(-depth, *_COVER))
+    mix, labels = tumour.mixture(places[:, inside], depth[inside], SLICE_SPACING)
+    clean = np.interp(-depth, *_COVER)
+    clean[inside] = scanner.clean("t1c", mix, places[:, inside])
     image = scanner.acquired("t1c", clean, places)
     image = np.rint(image * (235 / np.percentile(image, 99.7))).clip(0, 255)
-    core = inside & np.isin(labels, [LABELS["necrosis"], LABELS["enhancing"]])
+    core = np.zeros(inside.size, np.uint8)
+    core[inside] = np.isin(labels, [LABELS["necrosis"], LABELS["enhancing"]])
     shape = (1, *slice_grid().shape)
     return Head(
         Volume(image.astype(np.float32).reshape(shape), ("image",), unit="px"),
-        Volume(core.astype(np.uint8).reshape(shape), ("mask",), unit="px"),
+        Volume(core.reshape(shape), ("mask",), unit="px"),
     )
 
 
@@ -140,7 +142,7 @@ class Scanner:
         contrast[-1, -1] *= rng.uniform(0.6, 1.4)  # necrosis on FLAIR: fluid or protein
         self.contrast = contrast.astype(np.float32)
         self.unit = 10 ** rng.uniform(2.4, 3.5, 4)
-        self.noise = rng.uniform(0.018, 0.04, 4)
+        self.noise = rng.uniform(0.02, 0.055, 4)
         self.bias = [Noise(rng, 85) for _ in MODALITIES]
         self.texture = [Noise(rng, 7) for _ in MODALITIES]
         self.voxels = rng.spawn(1)[0]

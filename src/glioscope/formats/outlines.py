@@ -98,7 +98,8 @@ def filled(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.uint8]:
     elif outline:
         coded = runs.merge(runs.frPyObjects(_polygons(outline, size), height, width))
     else:
-        coded = runs.frPyObjects([_box(annotation.get("bbox"), size)], height, width)[0]
+        box = np.array([_box(annotation.get("bbox"), size)], np.float64)
+        coded = runs.frPyObjects(box, height, width)[0]
     rows: NDArray[np.uint8] = runs.decode(coded)
     return rows.T
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from ..core.case import Case
 from ..core.dataset import Dataset
 from ..core.errors import DataError
 from ..core.labels import SCHEMES, Labels, decide
 from . import register
-from .cohort import with_patients
+from .cohort import surveyed, with_patients
 from .image import LABEL_LIMIT, ImageMask, ImageSource, halfway, mask_values
 from .paths import SPLIT_FOLDERS, is_image, is_lossy, listing, mask_stem, stem
 
@@ -102,13 +99,8 @@ def mask_kind(path: Path, masks: Sequence[Path], labels: Labels | None) -> MaskK
     Raises:
         DataError: If none can be read, or some masks are 0/1 and others 0/255.
     """
-    with ThreadPoolExecutor() as pool:
-        found = dict(zip(masks, pool.map(_values, masks), strict=True))
-    errors = [values for values in found.values() if isinstance(values, DataError)]
-    if errors and len(errors) == len(found):
-        raise errors[0]
-    stored = {mask: values for mask, values in found.items() if not isinstance(values, DataError)}
-    union = sorted({value for values in stored.values() for value in values})
+    stored = dict(surveyed(masks, mask_values))
+    union = sorted(set().union(*stored.values()))
     highest = max(union, default=1)
     lossy = any(map(is_lossy, stored))
     few = highest <= LABEL_LIMIT and not lossy
@@ -133,14 +125,7 @@ def _said(values: Sequence[int]) -> str:
     return f"{len(values)} values from {values[0]} to {values[-1]}"
 
 
-def _values(mask: Path) -> list[int] | DataError:
-    try:
-        return [int(value) for value in np.unique(mask_values(mask))]
-    except DataError as error:
-        return error
-
-
-def _refuse_mixed(stored: Mapping[Path, Sequence[int]], threshold: int, highest: int) -> None:
+def _refuse_mixed(stored: Mapping[Path, set[int]], threshold: int, highest: int) -> None:
     for mask, values in stored.items():
         if 0 < max(values) <= LABEL_LIMIT < threshold:
             raise DataError(

@@ -117,17 +117,18 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     Raises:
         DataError: If a folder may not be read.
     """
-    todo, seen = [folder], set()
+    real = os.path.realpath(folder)
+    todo, seen = [(folder, real)], {real}
     while todo:
-        here = todo.pop()
+        here, real = todo.pop()
         entries = listing(here)
-        folders = [entry for entry in entries if entry.is_dir()]
         yield here, [entry.name for entry in entries if entry.is_file()]
-        for entry in reversed(folders):
-            place = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-            if place not in seen:
+        for entry in reversed(entries):
+            linked = entry.is_symlink()
+            place = os.path.realpath(entry.path) if linked else os.path.join(real, entry.name)
+            if entry.is_dir() and place not in seen:
                 seen.add(place)
-                todo.append(Path(entry.path))
+                todo.append((here / entry.name, place))
 
 
 def split_of(folder: Path, root: Path) -> str | None:

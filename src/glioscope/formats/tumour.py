@@ -11,8 +11,8 @@ from .brain import SURFACE, Brain, Field, Noise, head_grid, paint, part, places_
 
 LABELS = SCHEMES["brats2023"].values
 """Stored values of the classes."""
-_COARSE = 3.5  # mm; a tumour's outline is fitted to its volume on a grid of this spacing
-_THINNEST_RIM = 1.8  # mm
+_COARSE = 4.0  # mm; a tumour's outline is fitted to its volume on a grid of this spacing
+_THINNEST_RIM = 2.5  # mm
 _NOWHERE = 100.0  # mm; farther than any oedema reaches
 
 
@@ -44,7 +44,7 @@ class Tumour:
         self.lobes, self.knobs = Noise(rng, 1.3 * self.radius), Noise(rng, 9)
         self.fingers, self.fronds = Noise(rng, 26), Noise(rng, 11)
         self.holes = Noise(rng, 8)
-        self.swelling, self.paleness = rng.uniform(0.7, 1), rng.uniform(0.35, 0.8)
+        self.swelling, self.paleness = rng.uniform(0.55, 1), rng.uniform(0.35, 0.8)
         self._fit()
 
     def _fit(self) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 
 from torch import Tensor
 
-from ..core.errors import RecipeError, did_you_mean
+from ..core.errors import RecipeError
 from ..core.registry import Entry
 from . import LossTraits, losses
 from .channels import Activation
@@ -88,12 +88,8 @@ def _term(name: str, value: float | Arguments, activation: str) -> Term:
 
 def _check_arguments(entry: Entry[LossTraits], where: str, arguments: Arguments) -> None:
     """Refuse what the loss does not take from a recipe, and a list where it takes a number."""
-    parameters = inspect.signature(entry.function).parameters
-    own = {name: p.default for name, p in parameters.items() if name not in _FROM_TRAINING}
+    entry.check_arguments(arguments, where, reserved=_FROM_TRAINING)
+    own = inspect.signature(entry.function).parameters
     for key, value in arguments.items():
-        if key not in own:
-            raise RecipeError(
-                f"{where}.{key}", f"{entry.name} takes no {key!r}", "", did_you_mean(key, own)
-            )
-        if isinstance(own[key], int | float) and not isinstance(value, int | float):
+        if isinstance(own[key].default, int | float) and not isinstance(value, int | float):
             raise RecipeError(f"{where}.{key}", f"is {value}", "a number")

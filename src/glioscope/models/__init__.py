@@ -31,6 +31,16 @@ models: Registry[ModelTraits] = Registry("model", __name__, ModelTraits)
 register = models.register
 
 
+def check(name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse a network or arguments that do not exist.
+
+    Raises:
+        UnknownName: If there is no network of this name.
+        RecipeError: If it does not take one of the arguments.
+    """
+    models[name].check_arguments(arguments, "model", reserved=("inputs", "outputs"))
+
+
 def build(name: str, *, inputs: int, outputs: int, arguments: Mapping[str, Any]) -> nn.Module:
     """Build a network that maps (B, inputs, ...) to logits (B, outputs, ...).
 
@@ -39,7 +49,6 @@ def build(name: str, *, inputs: int, outputs: int, arguments: Mapping[str, Any])
         RecipeError: If it does not take one of the arguments.
         ModelError: If pretrained weights are asked for and cannot be had.
     """
-    entry = models[name]
-    entry.check_arguments(arguments, "model")
-    network: nn.Module = entry.function(inputs=inputs, outputs=outputs, **arguments)
+    check(name, arguments)
+    network: nn.Module = models[name].function(inputs=inputs, outputs=outputs, **arguments)
     return network

@@ -70,22 +70,20 @@ class Contour:
 
 
 def compared(
-    truth: Volume, predicted: Volume, labels: Labels, regions: Sequence[str]
+    truth: tuple[Volume, Labels], predicted: tuple[Volume, Labels], regions: Sequence[str]
 ) -> list[Contour]:
     """Return the contours of truth (solid, cyan) and prediction (dashed, in the region's colour).
 
     Args:
-        truth: Stored label values (1, X, Y, Z).
-        predicted: The same on the same grid.
-        labels: The scheme of both.
+        truth: Stored label values (1, X, Y, Z), and what they mean.
+        predicted: The same of the prediction, on the same grid.
         regions: Regions or classes to draw, outermost first.
     """
     contours: list[Contour] = []
     for name in regions:
-        label = "truth" if not contours else ""
-        contours.append(Contour(labels.mask(truth.array[0], name), TRUTH, label))
-        mask = labels.mask(predicted.array[0], name)
-        contours.append(Contour(mask, _colour(name), f"{name} prediction", dashed=True))
+        real, found = (labels.mask(mask.array[0], name) for mask, labels in (truth, predicted))
+        contours.append(Contour(real, TRUTH, "" if contours else "truth"))
+        contours.append(Contour(found, _colour(name), f"{name} prediction", dashed=True))
     return contours
 
 
@@ -115,7 +113,7 @@ def overlay(
     for axes, plane in panels:
         for i, (contour, mask) in enumerate(zip(contours, scene.masks, strict=True)):
             # where outlines coincide, each shows in the gaps of the others
-            style: _Style = (1.6 * i, (4, 2.5)) if contour.dashed else "solid"
+            style: _Style = (1.75 * i, (3, 4)) if contour.dashed else "solid"
             _outline(axes, plane, mask, contour.colour, style)
     return _png(figure)
 
@@ -175,17 +173,7 @@ def learning_curves(log: pd.DataFrame, best: int | None = None) -> str:
         axes.set_xlabel("epoch", color=_INK, fontsize=10)
         axes.xaxis.get_major_locator().set_params(integer=True)
         if best is not None:
-            axes.axvline(best, color=_INK, lw=1, ls=(0, (2, 3)))
-            axes.text(
-                best,
-                1.0,
-                f" best: {best} ",
-                transform=axes.get_xaxis_transform(),
-                color=_INK,
-                fontsize=9,
-                va="bottom",
-                ha="center",
-            )
+            _mark_epoch(axes, best)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, labelcolor=_INK, fontsize=10)
     right.set_ylim(0, 1.02)
@@ -215,7 +203,7 @@ def distribution(rows: pd.DataFrame) -> str:
         axes.set_xticks(range(len(regions)), regions)
         room = max(0.6, 1.5 - len(regions) / 2)
         axes.set_xlim(-room, len(regions) - 1 + room)
-        unit = part["unit"].iloc[0] or ""
+        unit = str(part["unit"].iloc[0])
         _dress(axes, metric_name(metric) + (f" ({unit})" if unit else ""))
         _fit(axes, part["value"], unit)
     for axes in grid.flat[len(metrics) :]:
@@ -263,7 +251,8 @@ def score_against_size(rows: pd.DataFrame, sizes: pd.DataFrame, unit: str = "ml"
 
 def measured(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `metrics.csv` that have a value of a region, values as numbers."""
-    rows = rows.assign(value=pd.to_numeric(rows["value"], errors="coerce"))
+    values = pd.to_numeric(rows["value"], errors="coerce")
+    rows = rows.assign(value=values, unit=rows["unit"].fillna(""))
     return rows[rows["value"].notna() & ~rows["region"].isin(NOT_REGIONS)]
 
 
@@ -350,8 +339,7 @@ def _canvas(
     tallest = max(h for _, h in sizes)
     zoom = min(room / sum(w for w, _ in sizes), TALLEST / tallest)
     columns = max(1, min(len(legend), width // 200))
-    foot = _STRIP * -(-len(legend) // columns) + _GAP
-    head = _STRIP if title else _GAP
+    head, foot = _STRIP if title else _GAP, _STRIP * -(-len(legend) // columns) + _GAP
     middle = max(1, round(zoom * tallest))
     height = head + middle + foot
     figure = _figure(width, height, "black")
@@ -499,6 +487,12 @@ def _curve(axes: Axes, log: pd.DataFrame, column: str, label: str, colour: str) 
     axes.plot(
         log.loc[known, "epoch"], values[known], "o-", color=colour, label=label, lw=1.5, ms=size
     )
+
+
+def _mark_epoch(axes: Axes, best: int) -> None:
+    axes.axvline(best, color=_INK, lw=1, ls=(0, (2, 3)))
+    style: dict[str, Any] = {"color": _INK, "fontsize": 9, "va": "bottom", "ha": "center"}
+    axes.text(best, 1, f"best: {best}", transform=axes.get_xaxis_transform(), **style)
 
 
 def _dots_and_box(axes: Axes, place: int, region: str, values: pd.Series[float]) -> None:

@@ -1,0 +1,261 @@
+"""`evaluate` a model on cases with a reference, and `score` masks against reference masks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..core.dataset import Dataset
+from ..core.errors import BadCase, CaseErrors, DataError, UnknownName
+from ..core.labels import Labels, scheme
+from ..core.progress import progress
+from ..core.splits import NAMES, read_splits
+from ..evaluate.running import Subject, evaluate_cases
+from ..evaluate.scoring import score_folders
+from ..evaluate.tables import Row, SummaryRow, summarise_rows, write_metrics, write_summary
+from ..formats.opening import open_dataset
+from ..losses.mixing import build_loss
+from ..models import trained
+from ..models.trained import TrainedModel
+from ..predict.predictor import Predictor
+from ..report.figures import compared, learning_curves, overlay
+from ..report.page import Picture, Report, write_report
+from .predicting import load_model
+
+_log = logging.getLogger("glioscope")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        folder: Where the tables and the report lie.
+        rows: The lines of `metrics.csv`.
+        summary: The lines of `summary.csv`.
+        warnings: What the reader must know before believing a number.
+        failed: How many cases could not be scored.
+    """
+
+    folder: Path
+    rows: tuple[Row, ...]
+    summary: tuple[SummaryRow, ...]
+    warnings: tuple[str, ...]
+    failed: int = 0
+
+    def mean(self, region: str, metric: str) -> float | None:
+        """Return the mean of a metric in a region."""
+        found = [s.mean for s in self.summary if (s.region, s.metric) == (region, metric)]
+        return found[0] if found else None
+
+
+def evaluate(  # noqa: PLR0913 - one argument per option of the verb
+    model: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    split: str | None = None,
+    labels: str | None = None,
+    device: str = "auto",
+    skip_bad: bool = False,
+) -> Evaluation:
+    """Segment the cases of a data set that have a reference, and score the masks.
+
+    Args:
+        model: The model folder.
+        data: The data set.
+        out: Folder for `metrics.csv`, `summary.csv`, `summary.json` and `report.html`.
+        split: `train`, `valid`, `test` or `all`; by default the test split of the model if the
+            data is what it was trained on, else the data's own test split, else all.
+        labels: The data's label scheme, where it cannot be told.
+        device: `auto`, `cpu` or `cuda`.
+        skip_bad: Go on without the cases that cannot be used; they count as missed.
+
+    Raises:
+        GlioscopeError: If nothing can be evaluated, or bad cases are not to be skipped.
+    """
+    loaded = trained.load_model(Path(model))
+    dataset = open_dataset(data, labels)
+    if dataset.labels is None:
+        raise DataError(
+            dataset.path, "no case has a mask", "reference segmentations to score against"
+        )
+    subjects, chosen = _subjects(loaded, dataset, split)
+    predictor = load_model(model, device)
+    loss = build_loss(loaded.provenance.recipe.loss, loaded.plan.activation)
+    with progress("evaluating", len(subjects)) as advance:
+        rows, bad = evaluate_cases(predictor, loss, subjects, dataset.labels, advance)
+    if bad and (not skip_bad or len(bad) == len(subjects)):
+        raise CaseErrors(bad)
+    warnings = [
+        *_seen_before(loaded, subjects),
+        *(f"{case.case} was skipped: {case}" for case in bad),
+    ]
+    pictures = _pictures(predictor, dataset.labels, subjects, rows, bad)
+    report = _Page(
+        title=f"{loaded.provenance.recipe.name} on {dataset.path.name}",
+        subtitle=f"{len(subjects)} cases of the split {chosen}",
+        warnings=warnings,
+        pictures=pictures,
+        curves_svg=_curves(loaded),
+        settings=loaded.provenance.recipe.model_dump(mode="json"),
+        notes=dataset.notes,
+    )
+    facts = {
+        "model": str(loaded.folder),
+        "model_sha256": loaded.sha256,
+        "recipe": loaded.provenance.recipe.name,
+        "data": str(dataset.path),
+        "fingerprint": dataset.fingerprint,
+        "split": chosen,
+        "labels": dataset.labels.name,
+    }
+    return _write(Path(out), rows, report, facts, len(bad))
+
+
+def score(
+    truth: str | Path, prediction: str | Path, out: str | Path, *, labels: str | None = None
+) -> Evaluation:
+    """Score masks against reference masks of the same names; needs no model.
+
+    Args:
+        truth: Folder (nested or not) or file of the reference masks, NIfTI or images.
+        prediction: The same of the masks to score.
+        out: Folder for `metrics.csv`, `summary.csv`, `summary.json` and `report.html`.
+        labels: The label scheme, where it cannot be told.
+
+    Raises:
+        GlioscopeError: If nothing can be scored, or masks that belong together differ in grid.
+    """
+    result = score_folders(Path(truth), Path(prediction), scheme(labels) if labels else None)
+    report = _Page(
+        title=f"{Path(prediction).name} against {Path(truth).name}",
+        subtitle=f"{len(result.cases)} cases, labels {result.labels.name}",
+        warnings=result.warnings,
+    )
+    facts = {"truth": str(truth), "prediction": str(prediction), "labels": result.labels.name}
+    failed = sum(pair.prediction is None for pair in result.cases)
+    return _write(Path(out), result.rows, report, facts, failed)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What a report says beside its tables."""
+
+    title: str
+    subtitle: str
+    warnings: Sequence[str]
+    pictures: Sequence[Picture] = ()
+    curves_svg: str | None = None
+    settings: Any = None
+    notes: Sequence[str] = ()
+
+
+def _write(
+    folder: Path, rows: Sequence[Row], page: _Page, facts: Mapping[str, object], failed: int
+) -> Evaluation:
+    summary = summarise_rows(rows)
+    write_metrics(folder / "metrics.csv", rows)
+    write_summary(folder, summary, {**facts, "warnings": list(page.warnings)})
+    report = Report(
+        title=page.title,
+        subtitle=page.subtitle,
+        summary_rows=summary,
+        cases=pd.DataFrame([asdict(row) for row in rows]),
+        pictures=page.pictures,
+        curves_svg=page.curves_svg,
+        settings=page.settings or {},
+        warnings=page.warnings,
+        notes=page.notes,
+    )
+    write_report(folder / "report.html", report)
+    return Evaluation(folder, tuple(rows), tuple(summary), tuple(page.warnings), failed)
+
+
+def _subjects(
+    model: TrainedModel, dataset: Dataset, split: str | None
+) -> tuple[list[Subject], str]:
+    """Return the cases to evaluate, and the name of their split."""
+    if split not in (None, "all", *NAMES):
+        raise UnknownName("split", str(split), ("all", *NAMES))
+    of = {case.id: case.split or "" for case in dataset.cases}
+    path = model.folder / "splits.json"
+    if path.is_file() and dataset.fingerprint == model.provenance.data.get("fingerprint"):
+        splits = read_splits(path, dataset)
+        of = {case.id: splits.of(case.id) or "" for case in dataset.cases}
+    chosen = split or ("test" if "test" in of.values() else "all")
+    subjects = [
+        Subject(case, of[case.id])
+        for case in dataset.with_masks()
+        if chosen in ("all", of[case.id])
+    ]
+    if not subjects:
+        raise DataError(
+            dataset.path, f"no case with a mask is in the split {chosen}",
+            f"one of {', '.join(sorted(set(of.values()) - {''})) or 'no splits'}", "try --split all",
+        )  # fmt: skip
+    return subjects, chosen
+
+
+def _seen_before(model: TrainedModel, subjects: Sequence[Subject]) -> list[str]:
+    """Return warnings of cases and patients that the model was trained on."""
+    trained_on, patients = set(model.provenance.trained_on), set(model.provenance.patients)
+    cases = [s.case.id for s in subjects if s.case.id in trained_on]
+    others = [
+        s.case for s in subjects if s.case.id not in trained_on and s.case.patient in patients
+    ]
+    warnings = []
+    if cases:
+        warnings.append(
+            f"the model was trained or tuned on {len(cases)} of these cases ({_some(cases)})"
+        )
+    if others:
+        names = sorted({case.patient for case in others})
+        warnings.append(f"the model was trained or tuned on other cases of {_some(names)}")
+    return warnings
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _pictures(
+    predictor: Predictor,
+    labels: Labels,
+    subjects: Sequence[Subject],
+    rows: Sequence[Row],
+    bad: Sequence[BadCase],
+) -> list[Picture]:
+    """Draw the best, the median and the worst case by mean Dice, truth against prediction."""
+    regions = list(predictor.plan.labels.regions or predictor.plan.labels.values)
+    failed = {case.case for case in bad}
+    dice: dict[str, list[float]] = {}
+    for row in rows:
+        if row.metric == "dice" and row.region in regions and row.value is not None:
+            dice.setdefault(row.case, []).append(row.value)
+    ranked = sorted((float(np.mean(v)), case) for case, v in dice.items() if case not in failed)
+    places = {"worst": 0, "median": len(ranked) // 2, "best": len(ranked) - 1}
+    chosen = {place: kind for kind, place in places.items()}
+    cases = {s.case.id: s.case for s in subjects}
+    drawn = []
+    for place, kind in sorted(chosen.items(), reverse=True):
+        value, name = ranked[place]
+        result = predictor.segment(cases[name])
+        truth = cases[name].read_mask(labels)
+        contours = compared((truth, labels), (result.mask, result.labels), regions)
+        png = overlay(cases[name].read(result.sequences), contours)
+        drawn.append(Picture(name, png, kind, f"mean Dice {value:.3f}"))
+    return drawn
+
+
+def _curves(model: TrainedModel) -> str | None:
+    path = model.folder / "log.csv"
+    best = model.provenance.metrics.get("epoch")
+    known = None if best is None else int(best)
+    return learning_curves(pd.read_csv(path), known) if path.is_file() else None
