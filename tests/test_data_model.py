@@ -54,8 +54,8 @@ def test_regions_hold_the_right_values() -> None:
     np.testing.assert_array_equal(cavity.mask(stored, "WT"), np.isin(stored, [1, 2, 3]))
     assert old.unknown(stored) == [3]
     assert numbered({0, 7}).values == {"label_7": 7}
-    with pytest.raises(UnknownName, match=r"did you mean brats2021\?"):
-        scheme("brats2020")
+    with pytest.raises(UnknownName, match=r"did you mean brats2023\?"):
+        scheme("brats_2023")
 
 
 def dataset(patients: list[str], splits: list[str | None] | None = None) -> Dataset:
@@ -123,12 +123,23 @@ def test_the_fingerprint_knows_the_files_but_not_the_folder() -> None:
     assert first.fingerprint != other.fingerprint
 
 
+def fail_while_writing(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        1 / 0  # noqa: B018
+
+
+def fill_the_disk(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.symlink_to("/dev/full")
+        temporary.write_text("x" * 100_000)
+
+
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.txt"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError):
+        fail_while_writing(path)
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
     with pytest.raises(ValueError, match="JSON"):
@@ -138,14 +149,8 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
-    def fill(temporary: Path) -> None:
-        temporary.symlink_to("/dev/full")
-        with temporary.open("w") as stream:
-            stream.write("x" * 100_000)
-
     with pytest.raises(StorageError, match=r"a.txt: the disk is full; free some space"):
-        with replacing(tmp_path / "a.txt") as temporary:
-            fill(temporary)
+        fill_the_disk(tmp_path / "a.txt")
     assert list(tmp_path.iterdir()) == []
 
 

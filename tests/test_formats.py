@@ -47,7 +47,7 @@ def test_a_missing_path_an_empty_folder_and_an_unknown_layout_are_told_apart(
 
 def test_an_unknown_label_scheme_is_answered(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean brats2021"):
-        open_dataset(tmp_path, "brats2012")
+        open_dataset(tmp_path, "brats2O21")
 
 
 def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

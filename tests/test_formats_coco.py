@@ -19,6 +19,7 @@ from glioscope.formats.outlines import filled
 WIDTH, HEIGHT = 20, 12
 BLOB = np.zeros((HEIGHT, WIDTH), np.uint8)
 BLOB[3:8, 10:17] = 1
+DECODER = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SQUARE = [[2, 2, 8, 2, 8, 6, 2, 6]]
 CATEGORIES = [{"id": n, "name": name} for n, name in enumerate(["Tumor", "0", "1"])]
 
@@ -117,6 +118,7 @@ def test_several_annotations_are_one_mask_and_none_is_empty(tmp_path: Path) -> N
     assert "1 of 1 images have no annotation" in open_dataset(tmp_path).notes[0]
 
 
+@DECODER
 def test_polygons_are_filled_as_pycocotools_does(tmp_path: Path) -> None:
     parts = [[1.5, 1.2, 9.7, 2.5, 5.1, 10.9], [12.25, 3, 19.5, 4, 15, 11.75, 11, 8]]
     export(tmp_path, {"a.png": [outline(parts)]})

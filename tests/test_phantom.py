@@ -201,8 +201,8 @@ def test_slices_show_skull_and_a_tumour(patient: int) -> None:
 def test_phantoms_open_as_a_data_set() -> None:
     dataset = open_dataset("phantom:cases=12,seed=3,spacing=8")
     assert (dataset.format, dataset.labels, dataset.dims) == ("phantom", SCHEMES["brats2023"], 3)
-    assert dataset.cases[0].id == "BraTS-GLI-00000-000"
-    assert dataset.cases[0].patient == "BraTS-GLI-00000"
+    assert dataset.cases[0].id == "BraTS-GLI-03000-000"
+    assert dataset.cases[0].patient == "BraTS-GLI-03000"
     assert make_splits(dataset, 0).by == "patient"
     case = dataset.cases[11]
     volume = case.read(["flair", "t1"])

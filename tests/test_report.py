@@ -16,8 +16,9 @@ from PIL import Image
 from glioscope.core.errors import StorageError
 from glioscope.core.labels import SCHEMES, numbered
 from glioscope.core.volume import Volume
-from glioscope.report import figures
+from glioscope.report import figures, plots
 from glioscope.report.page import Picture, Report, render, write_report
+from glioscope.report.scene import best_slice
 
 BRATS, BINARY = SCHEMES["brats2023"], SCHEMES["binary"]
 AXIAL = slice(0, 400)  # columns of the axial panel for the head below
@@ -129,11 +130,11 @@ def cases_in_order(html: str) -> list[str]:
 class TestPictures:
     def test_best_slice_has_the_largest_area(self):
         _, truth, _ = head()
-        assert figures.best_slice(truth.array[0] > 0) == 10
-        assert figures.best_slice(truth.array[0] > 0, axis=0) == 12
+        assert best_slice(truth.array[0] > 0) == 10
+        assert best_slice(truth.array[0] > 0, axis=0) == 12
 
     def test_best_slice_of_nothing_is_the_middle(self):
-        assert figures.best_slice(np.zeros((4, 5, 9), bool)) == 4
+        assert best_slice(np.zeros((4, 5, 9), bool)) == 4
 
     @pytest.mark.parametrize(
         ("centre", "top", "left"),
@@ -160,7 +161,7 @@ class TestPictures:
 
     def test_planes_stand_side_by_side_at_one_scale(self):
         image, truth, found = head()
-        contours = figures.compared(truth, found, BRATS, ["WT", "TC", "ET"])
+        contours = figures.compared((truth, BRATS), (found, BRATS), ["WT", "TC", "ET"])
         picture = pixels(figures.overlay(image, contours))
         assert picture.shape[1] == figures.WIDTH
         zoom = (figures.WIDTH - 24) / (59 + 59 + 69)  # widths of the head in mm
@@ -190,7 +191,7 @@ class TestPictures:
 
     def test_scan_stays_grey_and_contours_keep_their_colours(self):
         image, truth, found = head()
-        contours = figures.compared(truth, found, BRATS, ["TC"])
+        contours = figures.compared((truth, BRATS), (found, BRATS), ["TC"])
         picture = pixels(figures.overlay(image, contours))
         for contour in contours:
             where(picture, contour.colour)
@@ -200,17 +201,24 @@ class TestPictures:
 
     def test_truth_is_solid_and_named_once(self):
         _, truth, found = head()
-        contours = figures.compared(truth, found, BRATS, ["WT", "ET"])
+        contours = figures.compared((truth, BRATS), (found, BRATS), ["WT", "ET"])
         assert [c.label for c in contours] == ["truth", "WT prediction", "", "ET prediction"]
         assert [c.dashed for c in contours] == [False, True, False, True]
         assert len({c.colour for c in contours}) == 3
+
+    def test_truth_and_prediction_may_store_other_values(self):
+        _, truth, _ = head()
+        older = truth.with_array(np.where(truth.array == 3, 4, truth.array))
+        contours = figures.compared((older, SCHEMES["brats2021"]), (truth, BRATS), ["TC", "ET"])
+        for real, found in zip(contours[::2], contours[1::2], strict=True):
+            np.testing.assert_array_equal(real.mask, found.mask)
 
     @pytest.mark.parametrize("value", [0.0, 5.0, np.nan])
     def test_nothing_to_see_is_no_error(self, value):
         image, truth, _ = head()
         blank = image.with_array(np.full_like(image.array, value))
         nothing = truth.with_array(np.zeros_like(truth.array))
-        pixels(figures.overlay(blank, figures.compared(nothing, nothing, BRATS, ["WT"])))
+        pixels(figures.overlay(blank, figures.compared((nothing, BRATS), (nothing, BRATS), ["WT"])))
         pixels(figures.overlay(blank, []))
         pixels(figures.preview(blank, nothing, BRATS))
 
@@ -234,38 +242,38 @@ class TestPictures:
 
 class TestPlots:
     def test_learning_curves_mark_the_best_epoch(self):
-        svg = figures.learning_curves(training_log())
+        svg = plots.learning_curves(training_log())
         assert "best: 4" in svg
-        assert "best: 6" in figures.learning_curves(training_log(), best=6)
+        assert "best: 6" in plots.learning_curves(training_log(), best=6)
         for word in ("training", "validation", "WT", "ET", "mean"):
             assert f">{word}<" in svg
 
     def test_learning_curves_without_regions_or_scores(self):
         log = training_log().drop(columns=["valid_dice_WT", "valid_dice_ET"])
-        assert "best: 4" in figures.learning_curves(log)
-        assert "best" not in figures.learning_curves(log.assign(valid_dice=np.nan))
-        assert "best: 1" in figures.learning_curves(log.head(1))
+        assert "best: 4" in plots.learning_curves(log)
+        assert "best" not in plots.learning_curves(log.assign(valid_dice=np.nan))
+        assert "best: 1" in plots.learning_curves(log.head(1))
 
     def test_distribution_leaves_out_what_is_no_region(self):
         rows = metrics_table(6)
         rows.loc[0, "value"] = None
-        svg = figures.distribution(rows)
+        svg = plots.distribution(rows)
         for word in ("Dice", "IoU", "HD95 (mm)", "WT", "TC", "ET"):
             assert f">{word}<" in svg
         assert ">all<" not in svg
 
     def test_large_cohorts_stay_small(self):
-        assert len(figures.distribution(metrics_table(600))) < 1_000_000
+        assert len(plots.distribution(metrics_table(600))) < 1_000_000
 
     def test_score_against_size_leaves_out_empty_truth(self):
         rows = metrics_table(4)
         sizes = rows[["case", "region"]].drop_duplicates().assign(size=[0.0, *range(1, 16)])
-        svg = figures.score_against_size(rows, sizes)
+        svg = plots.score_against_size(rows, sizes)
         assert ">ml<" in svg
-        figures.score_against_size(rows, sizes.head(1))
+        plots.score_against_size(rows, sizes.head(1))
 
     def test_plots_suit_light_and_dark_pages_and_each_other(self):
-        one, other = figures.learning_curves(training_log()), figures.distribution(metrics_table(3))
+        one, other = plots.learning_curves(training_log()), plots.distribution(metrics_table(3))
         assert "currentColor" in one
         assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", one + other)
         ids = [set(re.findall(r'id="([^"]+)"', svg)) for svg in (one, other)]
@@ -278,11 +286,13 @@ class TestPage:
 
     def full(self, count: int = 50) -> Report:
         image, truth, found = head()
-        png = figures.overlay(image, figures.compared(truth, found, BRATS, ["WT", "TC", "ET"]))
+        png = figures.overlay(
+            image, figures.compared((truth, BRATS), (found, BRATS), ["WT", "TC", "ET"])
+        )
         return self.report(
             metrics_table(count),
             pictures=[Picture(f"case{i:03d}", png, "worst", "Dice 0.5") for i in range(count)],
-            curves_svg=figures.learning_curves(training_log()),
+            curves_svg=plots.learning_curves(training_log()),
             settings={"seed": 0, "recipe": {"data": {"dims": 3, "channels": ["t1", "flair"]}}},
             warnings=["a patient was seen in training"],
             notes=["a note"],

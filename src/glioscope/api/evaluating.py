@@ -24,8 +24,9 @@ from ..losses.mixing import build_loss
 from ..models import trained
 from ..models.trained import TrainedModel
 from ..predict.predictor import Predictor
-from ..report.figures import compared, learning_curves, overlay
+from ..report.figures import compared, overlay
 from ..report.page import Picture, Report, write_report
+from ..report.plots import learning_curves
 from .predicting import load_model
 
 _log = logging.getLogger("glioscope")
@@ -198,7 +199,8 @@ def _subjects(
     if not subjects:
         raise DataError(
             dataset.path, f"no case with a mask is in the split {chosen}",
-            f"one of {', '.join(sorted(set(of.values()) - {''})) or 'no splits'}", "try --split all",
+            f"one of {', '.join(sorted(set(of.values()) - {''})) or 'no splits'}",
+            "try --split all",
         )  # fmt: skip
     return subjects, chosen
 

@@ -57,7 +57,6 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
     settings = _resumed(folder, recipe, overrides) if resume else load_recipe(recipe, overrides)
     _check(settings)
     dataset = open_dataset(data)
-    _say(dataset)
     if resume:
         _same_data(folder, dataset)
         chosen = read_splits(folder / _SPLITS, dataset)
@@ -65,7 +64,6 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
         chosen = read_splits(Path(splits), dataset)
     else:
         chosen = make_splits(dataset, settings.train.seed)
-    _say_splits(chosen, dataset)
     plan = make_plan(
         settings, dataset, models[settings.model.name].traits.divisor(settings.model.arguments)
     )
@@ -73,6 +71,8 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
     provenance = _provenance(settings, dataset, chosen)
     run = Run(folder, settings, dataset, chosen, plan, provenance, resume)
     with _claimed(folder, resume), _logged(folder):
+        _say(dataset)
+        _say_splits(chosen, dataset)
         run = _prepared(run, skip_bad)
         write_json(folder / _SPLITS, run.splits.model_dump(mode="json"))
         write_json(folder / _RUN, run.provenance.model_dump(mode="json"))
@@ -105,11 +105,11 @@ def _prepared(run: Run, skip_bad: bool) -> Run:
     }
     if not left["train"] or not left["valid"]:
         raise CaseErrors(problems)
-    said = tuple(f"{problem.case}: {problem}" for problem in problems)
+    splits = run.splits.model_copy(update=left)
+    skipped = tuple(f"{problem.case}: {problem}" for problem in problems)
+    provenance = _provenance(run.recipe, run.dataset, splits)
     return replace(
-        run,
-        splits=run.splits.model_copy(update=left),
-        provenance=run.provenance.model_copy(update={"skipped": said}),
+        run, splits=splits, provenance=provenance.model_copy(update={"skipped": skipped})
     )
 
 
@@ -207,10 +207,13 @@ def _logged(folder: Path) -> Iterator[None]:
     """Write what is said to `train.log` as well."""
     handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = _log.level
     _log.addHandler(handler)
+    _log.setLevel(min(level or logging.INFO, logging.INFO))
     try:
         yield
     finally:
+        _log.setLevel(level)
         _log.removeHandler(handler)
         handler.close()
 

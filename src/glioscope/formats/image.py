@@ -8,6 +8,7 @@ image; it is said instead.
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from ..core.volume import Grid, Volume
 from .nifti import NiftiMask
 from .paths import IMAGE_SUFFIXES, identity, is_lossy, is_nifti, unreadable
 from .voxels import refuse_non_finite, whole_numbers
+
+# PIL warns of broken TIFF tags and then fails or reads on: what fails is said by our error
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 LABEL_LIMIT = 15
 """A lossless mask whose values stay at or below this holds labels rather than shades of grey."""

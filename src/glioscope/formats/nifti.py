@@ -195,7 +195,8 @@ def _parse(path: Path, start: bytes) -> Header:
     try:
         header = kind(start[: kind.sizeof_hdr], check=False)
         header.check_fix(_LOG, error_level=40)
-    except (HeaderDataError, ValueError, KeyError) as error:
+        _offset(header)  # a float in NIfTI-1: it may be NaN
+    except (HeaderDataError, ValueError, KeyError, OverflowError) as error:
         raise DataError(
             path, f"its header is damaged ({error})", "a NIfTI header", _COPY
         ) from error
@@ -258,11 +259,12 @@ def _read(path: Path) -> tuple[NDArray[Any], Grid, tuple[str, ...]]:
         stored = np.frombuffer(
             data, header.get_data_dtype(), math.prod(grid.shape), _offset(header)
         )
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+        slope, inter = header.get_slope_inter()
+    except (OSError, EOFError, zlib.error, ValueError, HeaderDataError) as error:
         raise _broken(path, error) from error
-    slope, inter = header.get_slope_inter()
     if slope is not None and (slope, inter) != (1, 0):
-        stored = stored * slope + (inter or 0)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+            stored = stored * slope + (inter or 0)
     return stored.reshape(grid.shape, order="F"), grid, notes
 
 

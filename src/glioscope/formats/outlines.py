@@ -91,17 +91,22 @@ def filled(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.uint8]:
     Raises:
         ValueError: If it is broken.
     """
-    width, height = size
     outline = annotation.get("segmentation")
     if isinstance(outline, Mapping):
-        coded = _run_lengths(outline, size)
-    elif outline:
+        return _painted(_run_lengths(outline, size), size)
+    width, height = size
+    if outline:
         coded = runs.merge(runs.frPyObjects(_polygons(outline, size), height, width))
     else:
         box = np.array([_box(annotation.get("bbox"), size)], np.float64)
         coded = runs.frPyObjects(box, height, width)[0]
-    rows: NDArray[np.uint8] = runs.decode(coded)
-    return rows.T
+    return _painted(_unpacked(coded["counts"].decode()), size)
+
+
+def _painted(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the pixels (X, Y) of run lengths: background first, down the columns."""
+    painted = np.repeat(np.arange(len(counts), dtype=np.int64) % 2, counts)
+    return painted.astype(np.uint8).reshape(size)
 
 
 def _polygons(outline: object, size: tuple[int, int]) -> list[list[float]]:
@@ -132,7 +137,7 @@ def _refuse_outside(numbers: Sequence[object], size: tuple[int, int]) -> None:
         raise ValueError(f"its outline lies far outside the image of {size[0]}x{size[1]} pixels")
 
 
-def _run_lengths(outline: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+def _run_lengths(outline: Mapping[str, Any], size: tuple[int, int]) -> list[int]:
     width, height = size
     counts, stated = outline.get("counts"), outline.get("size")
     if stated != [height, width]:
@@ -143,8 +148,7 @@ def _run_lengths(outline: Mapping[str, Any], size: tuple[int, int]) -> dict[str,
         raise ValueError("its run lengths are not whole numbers")
     if sum(counts) != width * height:
         raise ValueError(f"its run lengths cover {sum(counts)} of {width * height} pixels")
-    coded: dict[str, Any] = runs.frPyObjects({"size": stated, "counts": counts}, height, width)
-    return coded
+    return counts
 
 
 def _unpacked(text: str) -> list[int]:
@@ -152,7 +156,7 @@ def _unpacked(text: str) -> list[int]:
 
     Six bits a character: five of the number, one that says that it goes on; from the third number
     on each is the difference from the last but one. pycocotools reads past the end of a string
-    that is cut off, so we look first.
+    that is cut off, and its decoder speaks to NumPy in a way that is going away.
     """
     counts: list[int] = []
     number = shift = 0

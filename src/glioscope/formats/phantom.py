@@ -22,6 +22,8 @@ from .layouts import LAYOUTS
 
 _PREFIX = "phantom:"
 _OFFSETS = (0.0, 0.35, -0.35)  # of a patient's slices, as shares of the core's radius
+_PEOPLE = 1000
+"""Names that a seed has to itself."""
 _EXAMPLE = "such as phantom:cases=8,seed=0"
 
 
@@ -191,13 +193,15 @@ def _number(path: Path, key: str, text: str) -> int | float:
 
 
 def _case(path: Path, index: int, settings: Settings) -> Case:
-    patient = index if settings.dims == 3 else _patient_of_slice(index)[0]
-    case_id = f"BraTS-GLI-{index:05d}-000" if settings.dims == 3 else str(index + 1)
+    number = index if settings.dims == 3 else _patient_of_slice(index)[0]
+    # cohorts of other seeds hold other people, so they have other names
+    patient = f"BraTS-GLI-{(number + _PEOPLE * settings.seed) % 10**5:05d}"
+    case_id = f"{patient}-000" if settings.dims == 3 else str(index + 1 + _PEOPLE * settings.seed)
     names = MODALITIES if settings.dims == 3 else ("image",)
     place = path / case_id
     return Case(
         case_id,
-        f"BraTS-GLI-{patient:05d}",
+        patient,
         place,
         {name: PhantomSource(place, name, index, settings) for name in names},
         PhantomSource(place, "mask", index, settings),

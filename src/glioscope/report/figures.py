@@ -120,6 +120,7 @@ def preview(image: Volume, mask: Volume, labels: Labels) -> bytes:
 
 
 def colour_of(region: str) -> str:
+    """Return the colour of a region or class on every picture and plot."""
     return COLOURS.get(region, OTHER)
 
 
@@ -145,7 +146,7 @@ def _canvas(
     head, foot = _STRIP if title else _GAP, _STRIP * -(-len(legend) // columns) + _GAP
     middle = max(1, round(zoom * tallest))
     height = head + middle + foot
-    figure = _figure(width, height, "black")
+    figure = _figure(width, height)
     gap = (width - zoom * sum(w for w, _ in sizes)) / (len(sizes) + 1)
     panels, left = [], gap
     for plane, (w, h) in zip(scene.planes, sizes, strict=True):
@@ -276,14 +277,12 @@ def _size(mask: NDArray[np.bool_], voxel_ml: float | None) -> str:
     return f"{count} px" if voxel_ml is None else f"{count * voxel_ml:.1f} ml"
 
 
-def _figure(width: int, height: int, background: str = "none") -> Figure:
-    """Return an empty figure of a size in pixels, or of a plot in points."""
+def _figure(width: int, height: int) -> Figure:
+    """Return an empty black figure of a size in pixels."""
     from matplotlib.figure import Figure
 
-    if background == "none":
-        return Figure((width / 72, height / 72), dpi=72, facecolor="none", layout="constrained")
     dpi = 100 if width == WIDTH else 140  # one plane is shown smaller: larger letters and lines
-    return Figure((width / dpi, height / dpi), dpi=dpi, facecolor=background)
+    return Figure((width / dpi, height / dpi), dpi=dpi, facecolor="black")
 
 
 def _png(figure: Figure) -> bytes:

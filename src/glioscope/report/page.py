@@ -18,8 +18,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ..core.files import write_text
-from ..core.labels import COLOURS
-from . import figures
+from . import plots
+from .figures import colour_of
 
 _MEANINGS = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
 
@@ -62,8 +62,8 @@ class Report:
             q25, q75, ci_low, ci_high, n, failed, unit, rule`.
         cases: `metrics.csv`: `case, patient, split, region, metric, value, unit, rule, reason`.
         pictures: Scans with contours of truth and prediction.
-        curves_svg: Learning curves, made by `figures.learning_curves`.
-        size_svg: Dice against size, made by `figures.score_against_size`.
+        curves_svg: Learning curves, made by `plots.learning_curves`.
+        size_svg: Dice against size, made by `plots.score_against_size`.
         settings: Everything that was set, nested as one likes.
         warnings: What the reader must know before believing a number.
         notes: How to read the numbers.
@@ -105,16 +105,16 @@ def render(report: Report) -> str:
     names = list(dict.fromkeys(row["metric"] for row in rows))
     metric = "dice" if "dice" in names or not names else names[0]
     summary = sorted(rows, key=lambda row: (row["metric"] != metric, names.index(row["metric"])))
-    spread = len(figures.measured(report.cases)) > 0
+    spread = len(plots.measured(report.cases)) > 0
     return environment.from_string(template).render(
         report=report,
         summary=summary,
         headline=[
-            r for r in summary if r["metric"] == metric and r["region"] not in figures.NOT_REGIONS
+            r for r in summary if r["metric"] == metric and r["region"] not in plots.NOT_REGIONS
         ],
-        headline_metric=figures.metric_name(metric),
+        headline_metric=plots.metric_name(metric),
         facts=_facts(report.cases, summary, metric),
-        distribution=Markup(figures.distribution(report.cases)) if spread else "",
+        distribution=Markup(plots.distribution(report.cases)) if spread else "",
         curves=Markup(report.curves_svg or ""),
         size=Markup(report.size_svg or ""),
         table=_case_table(report.cases, metric),
@@ -140,7 +140,7 @@ def _summary(row: object) -> dict[str, Any]:
     return shown | {
         "name": _titled(shown["metric"], unit),
         "meaning": _MEANINGS.get(shown["region"], ""),
-        "colour": COLOURS.get(shown["region"], figures.OTHER),
+        "colour": colour_of(shown["region"]),
         "bar": [round(100 * p, 2) for p in known] if len(known) == len(places) else None,
     }
 
@@ -253,7 +253,7 @@ def _leaves(value: object, key: str = "") -> list[tuple[str, str]]:
 
 
 def _titled(metric: str, unit: str) -> str:
-    return figures.metric_name(metric) + (f" ({unit})" if unit else "")
+    return plots.metric_name(metric) + (f" ({unit})" if unit else "")
 
 
 def _number(value: Any) -> float | None:

@@ -207,14 +207,11 @@ def _dress(axes: Axes, title: str) -> None:
     axes.patch.set_visible(False)
 
 
-def _figure(width: int, height: int, background: str = "none") -> Figure:
-    """Return an empty figure of a size in pixels, or of a plot in points."""
+def _figure(width: int, height: int) -> Figure:
+    """Return an empty figure without a background, of a size in points."""
     from matplotlib.figure import Figure
 
-    if background == "none":
-        return Figure((width / 72, height / 72), dpi=72, facecolor="none", layout="constrained")
-    dpi = 100 if width == WIDTH else 140  # one plane is shown smaller: larger letters and lines
-    return Figure((width / dpi, height / dpi), dpi=dpi, facecolor=background)
+    return Figure((width / 72, height / 72), dpi=72, facecolor="none", layout="constrained")
 
 
 def _svg(figure: Figure, name: str) -> str:

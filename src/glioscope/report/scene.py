@@ -49,6 +49,13 @@ def best_slice(mask: NDArray[np.bool_], axis: int = 2) -> int:
 
 
 def scene_of(image: Volume, masks: Sequence[NDArray[np.bool_]], channel: str | None) -> Scene:
+    """Cut the planes that show most of the first mask that is not empty.
+
+    Args:
+        image: The scan (C, X, Y, Z), any axis order.
+        masks: What is shown on it, (X, Y, Z) each.
+        channel: The channel to show; by default FLAIR, else the first there is.
+    """
     as_file = image.unit == "px" and image.array.shape[3] == 1
     name = channel or ("flair" if "flair" in image.names else image.names[0])
     shown = image.with_array(image.channel(name)[None], [name])

@@ -10,15 +10,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from torch.optim.swa_utils import update_bn
 
 from ..core.files import write_text
 
 _log = logging.getLogger("glioscope")
+_LONG_EPOCH = 100
+"""Steps after which the statistics of BatchNorm have caught up with the weights."""
+_ENOUGH_BATCHES = 32
 
 
 class Stopped(Exception):
@@ -96,6 +101,22 @@ class StopInOrder(Callback):
             raise KeyboardInterrupt
         self.asked = True
         _log.warning("stopping after this batch; a second Ctrl-C stops at once")
+
+
+class FreshBatchNorm(Callback):
+    """Recompute the statistics of BatchNorm before each validation of a short epoch.
+
+    They lag behind the weights (momentum .1), and small batches make them noisy: without this, a
+    network that has learned its task may score nothing until the end of a short training.
+    """
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Run some training samples through the network (`torch.optim.swa_utils.update_bn`)."""
+        loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+        if trainer.num_training_batches < _LONG_EPOCH:
+            some = islice(loader, _ENOUGH_BATCHES)
+            with trainer.precision_plugin.forward_context():
+                update_bn(some, pl_module.network, pl_module.device)  # type: ignore[arg-type]
 
 
 @contextmanager

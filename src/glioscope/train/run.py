@@ -31,7 +31,15 @@ from ..models.trained import Provenance, TrainedModel, save_model
 from ..predict.engines import choose_device, mixed_precision, torch_engine
 from ..prepare.cache import Cache
 from ..prepare.scan import target_table
-from .callbacks import EpochLog, StopInOrder, Stopped, progress_bar, read_log, signals_restored
+from .callbacks import (
+    EpochLog,
+    FreshBatchNorm,
+    StopInOrder,
+    Stopped,
+    progress_bar,
+    read_log,
+    signals_restored,
+)
 from .checkpoints import BEST, LAST, KeepBestAndLast, SafeCheckpoint
 from .data import CaseData
 from .module import Segmenter
@@ -195,6 +203,7 @@ def _callbacks(run: Run) -> list[Callback]:
     callbacks: list[Callback] = [
         EpochLog(run.folder / "log.csv"),
         StopInOrder(run.checkpoints / BEST),
+        FreshBatchNorm(),
         KeepBestAndLast(run.checkpoints, monitor, sign),
     ]
     if train.patience is not None:
