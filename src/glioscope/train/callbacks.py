@@ -49,7 +49,6 @@ class EpochLog(Callback):
         if not trainer.is_global_zero:
             return
         scores = {k: f"{float(v):.8f}" for k, v in sorted(trainer.callback_metrics.items())}
-        scores.pop("valid_dice_bar", None)
         rows = [row for row in read_log(self.path) if int(row["epoch"]) < trainer.current_epoch]
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = time.monotonic() - self.started

@@ -85,8 +85,9 @@ class Segmenter(LightningModule):
         if len(self.plan.targets) > 1:
             means = zip(self.plan.targets, dices.mean(axis=0), strict=True)
             values |= {f"valid_dice_{target.name}": float(mean) for target, mean in means}
-        self.log_dict({name: torch.tensor(v, dtype=torch.float64) for name, v in values.items()})
-        self.log("valid_dice_bar", values["valid_dice"], prog_bar=True, logger=False)
+        for name, value in values.items():
+            exact = torch.tensor(value, dtype=torch.float64)
+            self.log(name, exact, prog_bar=name == "valid_dice")
 
     def on_train_epoch_end(self) -> None:
         """Step the schedule here, before the checkpoint is written, so that both agree."""
