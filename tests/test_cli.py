@@ -99,7 +99,8 @@ def test_help_imports_nothing_heavy() -> None:
 def test_the_way_of_a_scan_imports_no_torch() -> None:
     code = (
         "import sys, glioscope.formats.opening, glioscope.prepare.planning\n"
-        "import glioscope.prepare.cache, glioscope.predict.predictor, glioscope.predict.engines\n"
+        "import glioscope.prepare.cache, glioscope.prediction.predictor\n"
+        "import glioscope.prediction.engines\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -23,10 +23,10 @@ from glioscope.formats.nifti import NiftiSource, write_nifti
 from glioscope.formats.opening import open_dataset
 from glioscope.models import build, models
 from glioscope.models.trained import load_model
-from glioscope.predict.decode import decode, drop_small
-from glioscope.predict.engines import torch_engine
-from glioscope.predict.predictor import Predictor
-from glioscope.predict.window import activate, infer, with_flips
+from glioscope.prediction.decode import decode, drop_small
+from glioscope.prediction.engines import torch_engine
+from glioscope.prediction.predictor import Predictor
+from glioscope.prediction.window import activate, infer, with_flips
 from tests.test_volume import ORIENTATIONS, affines, oblique, reoriented
 
 

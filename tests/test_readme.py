@@ -19,7 +19,7 @@ from glioscope.cli import app
 from glioscope.core.config import load_recipe, recipe_names
 from glioscope.core.errors import DataError
 from glioscope.core.labels import SCHEMES
-from glioscope.evaluate.tables import Row, SummaryRow
+from glioscope.evaluation.tables import Row, SummaryRow
 from glioscope.formats.opening import open_dataset
 from glioscope.formats.sequences import SUFFIXES
 from glioscope.losses.mixing import build_loss

@@ -16,8 +16,8 @@ from PIL import Image
 from glioscope.core.errors import CaseErrors, DataError, UnknownName
 from glioscope.core.labels import SCHEMES, numbered, scheme
 from glioscope.core.volume import Volume
-from glioscope.evaluate.scoring import missing_rows, score_case, score_folders, shared_names
-from glioscope.evaluate.tables import (
+from glioscope.evaluation.scoring import missing_rows, score_case, score_folders, shared_names
+from glioscope.evaluation.tables import (
     Row,
     SummaryRow,
     decimal,

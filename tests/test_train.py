@@ -24,10 +24,10 @@ from glioscope.prepare.cache import Cache
 from glioscope.prepare.normalise import NORMALISATIONS
 from glioscope.prepare.planning import make_plan
 from glioscope.prepare.scan import target_table
-from glioscope.train.callbacks import read_log
-from glioscope.train.checkpoints import SafeCheckpoint
-from glioscope.train.module import make_optimizer, make_schedule
-from glioscope.train.samples import Draws, TrainingSamples, training_slices
+from glioscope.training.callbacks import read_log
+from glioscope.training.checkpoints import SafeCheckpoint
+from glioscope.training.module import make_optimizer, make_schedule
+from glioscope.training.samples import Draws, TrainingSamples, training_slices
 from tests.conftest import TINY
 
 PHANTOM = "phantom:cases=6,seed=3,spacing=6"
@@ -49,7 +49,7 @@ def test_a_run_holds_what_the_contract_says(tiny_model: Path) -> None:
     assert set(splits) == {"by", "seed", "train", "valid", "test"}
     assert splits["by"] == "patient"
     log = read_log(tiny_model / "log.csv")
-    assert [row["epoch"] for row in log] == ["0", "1"]
+    assert [row["epoch"] for row in log] == ["1", "2"]
     assert set(log[0]) >= {"epoch", "lr", "train_loss", "valid_loss", "valid_dice", "seconds"}
     model = load_model(tiny_model)
     assert model.provenance.recipe.train.epochs == 2
@@ -124,7 +124,7 @@ def test_resume_goes_on_where_it_stopped(tmp_path: Path) -> None:
         train_and_die_after(2, part, [*settings, "train.epochs=3"])
     assert not (part / "model.json").exists()
     train("unet3d-binary", PHANTOM, part, resume=True)
-    assert [row["epoch"] for row in read_log(part / "log.csv")] == ["0", "1", "2"]
+    assert [row["epoch"] for row in read_log(part / "log.csv")] == ["1", "2", "3"]
     one, other = weights(whole), weights(part)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -134,9 +134,9 @@ class _Killed(BaseException):
 
 
 def train_and_die_after(epochs: int, folder: Path, overrides: list[str]) -> None:
-    from glioscope.train.module import Segmenter
+    from glioscope.training.module import Segmenter
 
-    start, steps = Segmenter.training_step, []
+    start = Segmenter.training_step
 
     def step(self, batch, batch_idx):
         if self.current_epoch == epochs:
@@ -146,7 +146,6 @@ def train_and_die_after(epochs: int, folder: Path, overrides: list[str]) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Segmenter, "training_step", step)
         train("unet3d-binary", PHANTOM, folder, overrides=overrides)
-    assert not steps
 
 
 def test_resume_takes_its_settings_from_the_run(tiny_model: Path, tmp_path: Path) -> None:
@@ -163,7 +162,7 @@ def test_resume_takes_its_settings_from_the_run(tiny_model: Path, tmp_path: Path
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_batch_and_leaves_a_model(tmp_path: Path, number: int) -> None:
-    from glioscope.train.module import Segmenter
+    from glioscope.training.module import Segmenter
 
     start = Segmenter.training_step
 
@@ -179,6 +178,24 @@ def test_a_signal_finishes_the_batch_and_leaves_a_model(tmp_path: Path, number: 
     assert signal.getsignal(number) == before
     assert len(read_log(tmp_path / "run" / "log.csv")) == 1
     assert load_model(tmp_path / "run").network() is not None
+
+
+def test_a_scheme_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
+    import pandas as pd
+
+    lines = []
+    for number, case in enumerate(open_dataset(PHANTOM).cases):
+        mask = case.mask.read()
+        mask.array[mask.array == 3] = 1
+        names = {name: f"p{number}_{name}.nii" for name in ("t1", "t2", "flair", "mask")}
+        for name, file in names.items():
+            write_nifti(tmp_path / file, mask if name == "mask" else case.channels[name].read())
+        lines.append({"case": f"p{number}", **names})
+    pd.DataFrame(lines).to_csv(tmp_path / "cases.csv", index=False)
+    with pytest.raises(DataError, match="say which with --labels"):
+        train("unet3d-binary", tmp_path, tmp_path / "run", overrides=TINY)
+    model = train("unet3d-binary", tmp_path, tmp_path / "run", overrides=TINY, labels="brats2023")
+    assert model.provenance.labels.name == "brats2023"
 
 
 def test_a_run_that_is_not_empty_is_refused(tmp_path: Path) -> None:
@@ -279,9 +296,9 @@ def make_valid_heavy_splits(folder: Path, data: str) -> Path:
 
 def score_in_one_process(run: Path, data: str) -> tuple[float, float]:
     from glioscope.losses.mixing import build_loss
-    from glioscope.predict.engines import torch_engine
-    from glioscope.predict.window import infer
-    from glioscope.train.module import score_case
+    from glioscope.prediction.engines import torch_engine
+    from glioscope.prediction.window import infer
+    from glioscope.training.module import score_case
 
     model = load_model(run)
     dataset = open_dataset(data)

@@ -56,12 +56,7 @@ def _root(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("glioscope")
-    log.handlers[:] = [handler]
-    log.setLevel(logging.DEBUG if debug else logging.INFO)
-    log.propagate = False
+    logging.getLogger("glioscope").setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 @app.command()
@@ -101,6 +96,7 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable."),
     ] = None,
     splits: Annotated[Path | None, typer.Option("--splits", help="Splits file.")] = None,
+    labels: LabelsOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
@@ -115,6 +111,7 @@ def train(
         out,
         overrides=overrides or (),
         splits=splits,
+        labels=labels,
         resume=resume,
         skip_bad=skip_bad,
     )
@@ -255,8 +252,21 @@ def info(
 
 def main() -> None:
     """Run the command line; end with the contract's exit codes."""
-    with _errors_in_one_line("--debug" in sys.argv[1:]):
+    with _messages_on_stderr(), _errors_in_one_line("--debug" in sys.argv[1:]):
         app()
+
+
+@contextmanager
+def _messages_on_stderr() -> Iterator[None]:
+    """Show what the library says, on stderr, while a command runs."""
+    log = logging.getLogger("glioscope")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 @contextmanager

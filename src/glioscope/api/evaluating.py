@@ -16,14 +16,14 @@ from ..core.errors import BadCase, CaseErrors, DataError, UnknownName
 from ..core.labels import Labels, scheme
 from ..core.progress import progress
 from ..core.splits import NAMES, read_splits
-from ..evaluate.running import Subject, evaluate_cases
-from ..evaluate.scoring import score_folders
-from ..evaluate.tables import Row, SummaryRow, summarise_rows, write_metrics, write_summary
+from ..evaluation.running import Subject, evaluate_cases
+from ..evaluation.scoring import score_folders
+from ..evaluation.tables import Row, SummaryRow, summarise_rows, write_metrics, write_summary
 from ..formats.opening import open_dataset
 from ..losses.mixing import build_loss
 from ..models import trained
 from ..models.trained import TrainedModel
-from ..predict.predictor import Predictor
+from ..prediction.predictor import Predictor
 from ..report.figures import compared, overlay
 from ..report.page import Picture, Report, write_report
 from ..report.plots import learning_curves
@@ -235,7 +235,7 @@ def _pictures(
     bad: Sequence[BadCase],
 ) -> list[Picture]:
     """Draw the best, the median and the worst case by mean Dice, truth against prediction."""
-    regions = list(predictor.plan.labels.regions or predictor.plan.labels.values)
+    regions = predictor.plan.labels.outlines
     failed = {case.case for case in bad}
     dice: dict[str, list[float]] = {}
     for row in rows:

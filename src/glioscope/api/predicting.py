@@ -21,9 +21,9 @@ from ..formats.image import write_image
 from ..formats.nifti import write_nifti
 from ..formats.opening import open_inputs
 from ..models import trained
-from ..predict.engines import choose_device, mixed_precision, torch_engine
-from ..predict.predictor import Predictor, Segmentation
-from ..predict.window import with_flips
+from ..prediction.engines import choose_device, mixed_precision, torch_engine
+from ..prediction.predictor import Predictor, Segmentation
+from ..prediction.window import with_flips
 
 _log = logging.getLogger("glioscope")
 _LIST = "predictions.json"
@@ -194,7 +194,7 @@ def _segment(
     volumes = {}
     if voxel is not None:
         stored = result.mask.array
-        volumes = {n: round(float(own.mask(stored, n).sum()) * voxel, 4) for n in own.names}
+        volumes = {n: round(float(own.mask(stored, n).sum()) * voxel, 4) for n in own.outlines}
     warnings = list(result.notes)
     if not result.mask.array.any():
         warnings.append("no tumour was found")

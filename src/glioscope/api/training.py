@@ -16,13 +16,14 @@ from ..core.config import HARDWARE, Recipe, load_recipe, validated
 from ..core.dataset import Dataset
 from ..core.errors import CaseErrors, DataError, RecipeError, StorageError
 from ..core.files import read_json, storage_error, write_json
-from ..core.splits import Splits, make_splits, patients_on_both_sides, read_splits
+from ..core.splits import NAMES, Splits, make_splits, patients_on_both_sides, read_splits
+from ..formats.cohort import PATIENTS
 from ..formats.opening import open_dataset
 from ..losses.mixing import build_loss
 from ..models import check, models
 from ..models.trained import Provenance, TrainedModel, versions
 from ..prepare.planning import make_plan
-from ..train.run import Run, fit, make_network, prepare
+from ..training.run import Run, fit, make_network, prepare
 
 _log = logging.getLogger("glioscope")
 _RUN, _SPLITS = "run.json", "splits.json"
@@ -35,6 +36,7 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
     *,
     overrides: Sequence[str] = (),
     splits: str | Path | None = None,
+    labels: str | None = None,
     resume: bool = False,
     skip_bad: bool = False,
 ) -> TrainedModel:
@@ -46,6 +48,7 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
         out: Folder of the run; it becomes the model. It must be empty, unless resumed.
         overrides: Values such as `train.epochs=5`.
         splits: A splits file, in place of those of the layout or of the seed.
+        labels: The data's label scheme, where it cannot be told.
         resume: Go on with the run in `out`, with its own settings; only `train.epochs` and
             hardware settings may be given anew.
         skip_bad: Go on without the cases that cannot be used.
@@ -54,19 +57,24 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
         GlioscopeError: One line for whatever is wrong; nothing is left behind then.
     """
     folder = Path(out)
-    settings = _resumed(folder, recipe, overrides) if resume else load_recipe(recipe, overrides)
-    _check(settings)
-    dataset = open_dataset(data)
     if resume:
-        _same_data(folder, dataset)
+        saved = _saved(folder)
+        settings = _resumed(saved.recipe, recipe, overrides)
+        dataset = open_dataset(data, saved.scheme)
+        _same_data(folder, saved, dataset)
         chosen = read_splits(folder / _SPLITS, dataset)
-    elif splits is not None:
-        chosen = read_splits(Path(splits), dataset)
     else:
-        chosen = make_splits(dataset, settings.train.seed)
-    plan = make_plan(
-        settings, dataset, models[settings.model.name].traits.divisor(settings.model.arguments)
-    )
+        _refuse_used(folder)
+        settings = load_recipe(recipe, overrides)
+        _check(settings)
+        dataset = open_dataset(data, labels)
+        chosen = (
+            read_splits(Path(splits), dataset)
+            if splits is not None
+            else make_splits(dataset, settings.train.seed)
+        )
+    divisor = models[settings.model.name].traits.divisor(settings.model.arguments)
+    plan = make_plan(settings, dataset, divisor)
     network = make_network(settings, plan)
     provenance = _provenance(settings, dataset, chosen)
     run = Run(folder, settings, dataset, chosen, plan, provenance, resume)
@@ -100,8 +108,7 @@ def _prepared(run: Run, skip_bad: bool) -> Run:
         raise CaseErrors(problems)
     bad = {problem.case for problem in problems}
     left = {
-        name: tuple(case for case in getattr(run.splits, name) if case not in bad)
-        for name in ("train", "valid", "test")
+        name: tuple(case for case in getattr(run.splits, name) if case not in bad) for name in NAMES
     }
     if not left["train"] or not left["valid"]:
         raise CaseErrors(problems)
@@ -132,24 +139,22 @@ def _provenance(recipe: Recipe, dataset: Dataset, splits: Splits) -> Provenance:
     )
 
 
-def _resumed(folder: Path, name: str, overrides: Sequence[str]) -> Recipe:
-    """Return the recipe of the run in `folder`, with the few values that may change."""
-    saved = _saved(folder).recipe
+def _resumed(saved: Recipe, name: str, overrides: Sequence[str]) -> Recipe:
+    """Return the recipe of a run, with the few values that may change."""
     if name != saved.name and load_recipe(name).name != saved.name:
-        raise RecipeError(
-            name, f"the run in {folder} was started with {saved.name}", f"--resume {saved.name}"
-        )
+        raise RecipeError(name, "is another recipe", f"{saved.name}, as the run was begun")
     values = saved.model_dump(mode="json")
+    allowed = sorted({"epochs", *HARDWARE})
     for override in overrides:
         key, _, value = override.partition("=")
         section, _, setting = key.partition(".")
-        if section != "train" or setting not in {"epochs", *HARDWARE}:
+        if section != "train" or setting not in allowed:
             raise RecipeError(
                 f"--set {key}", "cannot change when a run is resumed",
-                f"train.{', train.'.join(sorted({'epochs', *HARDWARE}))}", "start a new run for it",
+                f"train.{', train.'.join(allowed)}", "start a new run for it",
             )  # fmt: skip
         values["train"][setting] = yaml.safe_load(value)
-    return validated(values, str(folder / _RUN))
+    return validated(values, name)
 
 
 def _saved(folder: Path) -> Provenance:
@@ -164,13 +169,28 @@ def _saved(folder: Path) -> Provenance:
         raise DataError(path, "is not of this version", "the run as it was written") from error
 
 
-def _same_data(folder: Path, dataset: Dataset) -> None:
-    before = _saved(folder).data["fingerprint"]
+def _same_data(folder: Path, saved: Provenance, dataset: Dataset) -> None:
+    before = saved.data["fingerprint"]
     if dataset.fingerprint != before:
         raise DataError(
             dataset.path, f"its fingerprint is {dataset.fingerprint}", f"{before} as in {folder}",
             "resume with the same data",
         )  # fmt: skip
+
+
+def _refuse_used(folder: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        StorageError: If it does.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StorageError(
+            folder,
+            "is not empty",
+            "an empty folder",
+            "go on with --resume, or choose another --out",
+        )
 
 
 @contextmanager
@@ -234,18 +254,20 @@ def _say(dataset: Dataset) -> None:
 def _say_splits(splits: Splits, dataset: Dataset) -> None:
     patient = {case.id: case.patient for case in dataset.cases}
     sizes = []
-    for name in ("train", "valid", "test"):
+    for name in NAMES:
         cases = getattr(splits, name)
-        sizes.append(f"{name} {len(cases)} cases of {len({patient[c] for c in cases})} patients")
-    if splits.by == "patient":
-        how = f"split by patient (known from {dataset.patients_from})"
-    elif splits.by == "layout":
-        how = "split as the folders say"
-    else:
-        how = "split by case, as no patients are known"
+        people = f" of {len({patient[case] for case in cases})} patients"
+        sizes.append(f"{name} {len(cases)} cases" + (people if dataset.patients_from else ""))
+    how = {
+        "patient": f"split by patient (known from {dataset.patients_from})",
+        "layout": "split as the folders say",
+    }.get(splits.by, "split by case")
     _log.info("%s: %s", how, ", ".join(sizes))
-    if splits.by == "case":
-        _log.warning("a patient with several cases may be on both sides: add a patients.csv")
+    if not dataset.patients_from:
+        _log.warning(
+            "no patients are known, so one may be on both sides; a %s beside the data tells",
+            PATIENTS,
+        )
     shared = patients_on_both_sides(splits, dataset.cases)
     if shared:
         _log.warning("%d patients are in training and in validation or test", len(shared))

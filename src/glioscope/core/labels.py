@@ -34,6 +34,12 @@ class Labels:
         """Names that can be measured: the regions, then the classes."""
         return (*self.regions, *(name for name in self.values if name not in self.regions))
 
+    @property
+    def outlines(self) -> tuple[str, ...]:
+        """Names that together show all there is: the regions, then classes that are in none."""
+        inside = {name for classes in self.regions.values() for name in classes}
+        return (*self.regions, *(name for name in self.values if name not in inside))
+
     def classes(self, name: str) -> tuple[str, ...]:
         """Return the classes of a region, or the class itself.
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..core.config import Recipe
 from ..core.errors import DataError, ModelError, one_line
 from ..core.files import read_json, replacing, sha256, write_json, write_text
-from ..core.labels import Labels
+from ..core.labels import SCHEMES, Labels
 from ..core.plan import Plan
 from . import build
 
@@ -51,6 +51,11 @@ class Provenance(BaseModel):
     trained_on: tuple[str, ...] = ()
     patients: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+
+    @property
+    def scheme(self) -> str | None:
+        """Name of the label scheme, for `--labels`; None for labels without a known meaning."""
+        return self.labels.name if self.labels.name in SCHEMES else None
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,7 @@ def preview(image: Volume, mask: Volume, labels: Labels) -> bytes:
     Returns:
         A PNG as `overlay` gives it; sizes are in ml, or in pixels where the spacing is unknown.
     """
-    inside = {c for names in labels.regions.values() for c in names}
-    names = [*labels.regions, *(c for c in labels.values if c not in inside)]
+    names = labels.outlines
     masks = [labels.mask(mask.array[0], name) for name in names]
     legend = [
         _Key(f"{name}  {_size(m, image.grid.voxel_ml)}", colour_of(name))

@@ -109,9 +109,7 @@ def render(report: Report) -> str:
     return environment.from_string(template).render(
         report=report,
         summary=summary,
-        headline=[
-            r for r in summary if r["metric"] == metric and r["region"] not in plots.NOT_REGIONS
-        ],
+        headline=_headline(summary, metric),
         headline_metric=plots.metric_name(metric),
         facts=_facts(report.cases, summary, metric),
         distribution=Markup(plots.distribution(report.cases)) if spread else "",
@@ -143,6 +141,13 @@ def _summary(row: object) -> dict[str, Any]:
         "colour": colour_of(shown["region"]),
         "bar": [round(100 * p, 2) for p in known] if len(known) == len(places) else None,
     }
+
+
+def _headline(summary: Sequence[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
+    """Return the rows that stand on top of the page; the mean of a single region is no news."""
+    rows = [r for r in summary if r["metric"] == metric and r["region"] not in plots.NOT_REGIONS]
+    regions = [row for row in rows if row["region"] != "mean"]
+    return regions if len(regions) == 1 else rows
 
 
 def _facts(

@@ -77,13 +77,13 @@ class KeepBestAndLast(Checkpoint):
     def __init__(self, folder: Path, monitor: str, sign: int) -> None:
         super().__init__()
         self.folder, self.monitor, self.sign = folder, monitor, sign
-        self.best: dict[str, float] = {}
+        self.best: float | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Save; the best one first, so that the last one knows of it."""
-        scores = {k: float(v) for k, v in trainer.callback_metrics.items()}
-        if not self.best or self.sign * (scores[self.monitor] - self.best[self.monitor]) > 0:
-            self.best = {**scores, "epoch": float(trainer.current_epoch)}
+        score = float(trainer.callback_metrics[self.monitor])
+        if self.best is None or self.sign * (score - self.best) > 0:
+            self.best = score
             trainer.save_checkpoint(self.folder / BEST, weights_only=True)
         trainer.save_checkpoint(self.folder / LAST)
 

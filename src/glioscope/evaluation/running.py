@@ -11,7 +11,7 @@ from ..core.case import Case
 from ..core.errors import BadCase, DataError
 from ..core.labels import Labels
 from ..losses.mixing import Loss
-from ..predict.predictor import Predictor, Segmentation
+from ..prediction.predictor import Predictor, Segmentation
 from ..prepare.scan import prepare_mask, target_table
 from .scoring import missing_rows, score_case, shared_names
 from .tables import ALL, Row

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..core.plan import Plan
 from ..core.volume import Grid
-from ..predict.decode import targets_found, voxel_size
-from ..predict.window import Forward, activate, infer
+from ..prediction.decode import targets_found, voxel_size
+from ..prediction.window import Forward, activate, infer
 from ..prepare.cache import Prepared
 
 THRESHOLDS = (0.5, 0.3, 0.35, 0.4, 0.45, 0.55, 0.6, 0.65, 0.7)

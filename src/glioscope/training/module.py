@@ -15,9 +15,9 @@ from ..core.plan import Plan
 from ..core.volume import Volume
 from ..losses.mixing import Loss
 from ..metrics.overlap import dice
-from ..predict.decode import targets_found
-from ..predict.engines import fast_format, mixed_precision, torch_engine
-from ..predict.window import activate, infer
+from ..prediction.decode import targets_found
+from ..prediction.engines import fast_format, mixed_precision, torch_engine
+from ..prediction.window import activate, infer
 from ..prepare.cache import Prepared
 from .samples import Batch
 

@@ -28,7 +28,7 @@ from ..core.splits import Splits
 from ..losses.mixing import build_loss
 from ..models import build, models
 from ..models.trained import Provenance, TrainedModel, save_model
-from ..predict.engines import choose_device, mixed_precision, torch_engine
+from ..prediction.engines import choose_device, mixed_precision, torch_engine
 from ..prepare.cache import Cache
 from ..prepare.scan import target_table
 from .callbacks import (

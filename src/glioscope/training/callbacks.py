@@ -49,10 +49,10 @@ class EpochLog(Callback):
         if not trainer.is_global_zero:
             return
         scores = {k: f"{float(v):.8f}" for k, v in sorted(trainer.callback_metrics.items())}
-        rows = [row for row in read_log(self.path) if int(row["epoch"]) < trainer.current_epoch]
+        rows = [row for row in read_log(self.path) if int(row["epoch"]) <= trainer.current_epoch]
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = time.monotonic() - self.started
-        epoch = {"epoch": str(trainer.current_epoch), "lr": f"{rate:.3g}", **scores}
+        epoch = {"epoch": str(trainer.current_epoch + 1), "lr": f"{rate:.3g}", **scores}
         rows.append({**epoch, "seconds": f"{seconds:.1f}"})
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[-1], restval="", extrasaction="ignore")
