@@ -188,6 +188,26 @@ def test_every_network_gives_logits_of_the_input_size(name: str) -> None:
     assert mixed.dtype == np.float32
 
 
+def test_encoder_weights_from_a_file(tmp_path: Path) -> None:
+    """One grey channel sees the sum of what the three colours saw."""
+    from safetensors.torch import save_file
+
+    colour = build("unet", inputs=3, outputs=1, arguments={})
+    path = tmp_path / "encoder.safetensors"
+    save_file(colour.encoder.state_dict(), path)
+    grey = build("unet", inputs=1, outputs=1, arguments={"pretrained": str(path)})
+    expected = colour.encoder.conv1.weight.sum(dim=1, keepdim=True)
+    assert torch.equal(grey.encoder.conv1.weight, expected)
+    assert torch.equal(grey.encoder.layer3[0].conv1.weight, colour.encoder.layer3[0].conv1.weight)
+    with pytest.raises(ModelError, match=r"no fitting weights .*model.pretrained=none"):
+        build(
+            "unet", inputs=1, outputs=1, arguments={"pretrained": str(path), "encoder": "resnet18"}
+        )
+    (tmp_path / "w.pth").write_bytes(b"x")
+    with pytest.raises(ModelError, match="weights that cannot run code"):
+        build("unet", inputs=1, outputs=1, arguments={"pretrained": str(tmp_path / "w.pth")})
+
+
 def test_predict_writes_what_the_contract_says(tiny_model: Path, tmp_path: Path) -> None:
     data = open_dataset("phantom:cases=2,seed=9,spacing=6")
     for case, codes in zip(data.cases, ("LPS", "SAR"), strict=True):

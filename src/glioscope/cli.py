@@ -56,7 +56,8 @@ def _root(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    logging.getLogger("glioscope").setLevel(logging.DEBUG if debug else logging.INFO)
+    for handler in logging.getLogger("glioscope").handlers:
+        handler.setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 @app.command()
@@ -263,6 +264,7 @@ def _messages_on_stderr() -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
     try:
         yield
     finally:

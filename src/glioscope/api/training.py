@@ -229,7 +229,7 @@ def _logged(folder: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = _log.level
     _log.addHandler(handler)
-    _log.setLevel(min(level or logging.INFO, logging.INFO))
+    _log.setLevel(logging.DEBUG)
     try:
         yield
     finally:

@@ -1,13 +1,16 @@
-"""Pretrained weights: from a local safetensors file, or from where the library keeps them."""
+"""Pretrained weights: from a local safetensors file, or from the hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.request import urlopen
 
 from torch import nn
 
 from ..core.errors import ModelError
 
+_FILE = "model.safetensors"
+_SECONDS = 5
 _REMEDY = "go on with --set model.pretrained=none, or give the path of a .safetensors file"
 
 
@@ -42,7 +45,28 @@ def load_file(module: nn.Module, path: Path) -> None:
     module.load_state_dict({name: state[name] for name in own})
 
 
-def unavailable(weights: str, error: Exception) -> ModelError:
-    """Say that weights cannot be downloaded."""
-    reason = f"{type(error).__name__}"
-    return ModelError(weights, f"the weights cannot be downloaded ({reason})", "a network", _REMEDY)
+def require_download(repository: str, revision: str, weights: str) -> None:
+    """Refuse at once, in one line, weights that are not in the hub's cache and cannot be fetched.
+
+    Args:
+        repository: Name on the Hugging Face hub.
+        revision: Its commit.
+        weights: What the weights are, for the message.
+
+    Raises:
+        ModelError: If the hub cannot be reached.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(repository, _FILE, revision=revision), str):
+        return
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise OSError("HF_HUB_OFFLINE is set")
+        with urlopen(constants.ENDPOINT, timeout=_SECONDS):
+            pass
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise ModelError(
+            weights, f"the weights cannot be downloaded ({reason})", constants.ENDPOINT, _REMEDY
+        ) from error

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..core.errors import ModelError, UnknownName
 from . import register
-from .pretrained import load_file, unavailable
+from .pretrained import load_file, require_download
 
 
 @register(dims=2, divisor=lambda _: 32)
@@ -33,15 +33,14 @@ def unet(
     if encoder not in known:
         raise UnknownName("encoder", encoder, known)
     local = pretrained not in ("none", "imagenet")
-    try:
-        network = smp.Unet(
-            encoder,
-            encoder_weights="imagenet" if pretrained == "imagenet" else None,
-            in_channels=3 if local else inputs,
-            classes=outputs,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise _failed(encoder, pretrained, error) from error
+    if pretrained == "imagenet":
+        _require_imagenet(encoder)
+    network = smp.Unet(
+        encoder,
+        encoder_weights="imagenet" if pretrained == "imagenet" else None,
+        in_channels=3 if local else inputs,
+        classes=outputs,
+    )
     if local:
         load_file(network.encoder, Path(pretrained))
         if inputs != 3:
@@ -50,7 +49,11 @@ def unet(
     return module
 
 
-def _failed(encoder: str, pretrained: str, error: Exception) -> ModelError:
-    if pretrained == "imagenet":
-        return unavailable(f"ImageNet weights of {encoder}", error)
-    return ModelError(f"encoder {encoder}", str(error))
+def _require_imagenet(encoder: str) -> None:
+    from segmentation_models_pytorch.encoders import encoders
+
+    source = encoders[encoder]["pretrained_settings"].get("imagenet")
+    weights = f"ImageNet weights of {encoder}"
+    if source is None:
+        raise ModelError(weights, "there are none", "", "--set model.pretrained=none")
+    require_download(source["repo_id"], source["revision"], weights)

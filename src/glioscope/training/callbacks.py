@@ -130,9 +130,14 @@ def signals_restored() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def progress_bar() -> RichProgressBar:
-    """Return a bar on stderr that shows the validation Dice."""
-    return RichProgressBar(leave=True, console_kwargs={"stderr": True})
+class ProgressBar(RichProgressBar):
+    """A bar on stderr that shows the validation Dice; epochs are counted as in `log.csv`."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=True, console_kwargs={"stderr": True})
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

@@ -34,9 +34,9 @@ from ..prepare.scan import target_table
 from .callbacks import (
     EpochLog,
     FreshBatchNorm,
+    ProgressBar,
     StopInOrder,
     Stopped,
-    progress_bar,
     read_log,
     signals_restored,
 )
@@ -215,7 +215,7 @@ def _callbacks(run: Run) -> list[Callback]:
             ),
         )
     if sys.stderr.isatty():
-        callbacks.append(progress_bar())
+        callbacks.append(ProgressBar())
     return callbacks
 
 
