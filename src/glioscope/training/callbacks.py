@@ -60,13 +60,10 @@ class EpochLog(Callback):
         writer.writerows(rows)
         write_text(self.path, text.getvalue())
         shown = ", ".join(f"{k} {float(v):.4f}" for k, v in scores.items())
-        _log.info(
-            "epoch %d/%s: %s (%.0f s)",
-            trainer.current_epoch + 1,
-            trainer.max_epochs,
-            shown,
-            seconds,
-        )
+        number = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        seen = trainer.progress_bar_callback is not None  # then the bar shows it
+        level = logging.DEBUG if seen else logging.INFO
+        _log.log(level, "epoch %s: %s (%.0f s)", number, shown, seconds)
 
 
 class StopInOrder(Callback):
