@@ -290,6 +290,41 @@ def test_a_wrong_request_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_nobody_foresaw_is_one_line_too(glioscope, monkeypatch) -> None:
+    monkeypatch.setattr("glioscope.api.exploring.recipes", lambda: 1 / 0)
+    done = glioscope("recipes")
+    assert done.code == 2
+    assert done.err.startswith("unexpected ZeroDivisionError: ")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_masks_beside_the_scans_do_not_matter_to_predict(glioscope, tiny_model, tmp_path) -> None:
+    folder = write_case(tmp_path / "in", seg=text, t1c=text)
+    plain = tmp_path / "patient7"
+    plain.mkdir()
+    for path in folder.iterdir():
+        (plain / path.name.rsplit("-", 1)[1]).write_bytes(path.read_bytes())
+    for place in (folder, plain):
+        assert glioscope("predict", tiny_model, place, "--out", tmp_path / "out").code == 0
+    listed = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [r["case"] for r in listed] == [folder.name, "patient7"]
+    assert len(listed[0]["inputs"]) == 3
+
+
+def test_binary_and_brats_labels_are_compared_as_whole_tumour(
+    glioscope, tiny_model, tmp_path: Path
+) -> None:
+    def tumour(path: Path, volume) -> None:
+        write_nifti(path, volume.with_array((volume.array > 0).astype(np.uint8)))
+
+    folder = write_case(tmp_path / "in", seg=tumour)
+    out = tmp_path / "out"
+    done = glioscope("evaluate", tiny_model, folder, "--labels", "binary", "--out", out)
+    assert done.code == 0
+    assert {r["region"] for r in rows(out / "metrics.csv")} == {"tumour", "background", "all"}
+    assert "data:image/png" in (out / "report.html").read_text()
+
+
 def test_debug_shows_the_traceback(glioscope, tmp_path: Path) -> None:
     from glioscope.core.errors import DataError
 

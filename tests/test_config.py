@@ -46,12 +46,19 @@ def test_the_published_settings() -> None:
 def test_overrides() -> None:
     recipe = load_recipe(
         "unet3d-binary",
-        ["train.epochs=5", "loss=dice+bce", "data.augment.noise=0.2", "train.patience=null"],
+        [
+            "train.epochs=5",
+            "loss=dice+bce",
+            "data.augment.noise=0.2",
+            "train.patience=null",
+            "train.lr=1e-4",
+        ],
     )
     assert recipe.train.epochs == 5
     assert recipe.loss == {"dice": 1, "bce": 1}
     assert recipe.data.augment.noise == 0.2
     assert recipe.train.patience is None
+    assert recipe.train.lr == 1e-4
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,8 @@ def test_overrides() -> None:
         ("data.spacing=[1,1,1]", r"size and spacing both fix the grid"),
         ("data.patch=[256,256,256]", r"patch .* is larger than size"),
         ("data.targets=all", r"data.targets"),
+        ("data.normalise=zscor", r"data.normalise"),
+        ("train.seed=-1", r"train.seed"),
         ("train.epochs", r"--set train.epochs: no value"),
         ("train.epochs=[", r"--set .*: is not YAML"),
     ],

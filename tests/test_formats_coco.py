@@ -70,7 +70,7 @@ def test_splits_come_from_the_layout(tmp_path: Path) -> None:
     for number, split in enumerate(("train", "valid", "test")):
         export(tmp_path / split, {f"{number}_jpg.rf.3afd.jpg": [outline(SQUARE)]})
     dataset = open_dataset(tmp_path)
-    assert (dataset.format, dataset.dims, dataset.patients_from) == ("coco", 2, None)
+    assert (dataset.format, dataset.patients_from) == ("coco", None)
     assert [c.split for c in dataset.cases] == ["train", "valid", "test"]
     assert dataset.cases[0].id == "0_jpg.rf.3afd"
     assert dataset.labels == SCHEMES["binary"]

@@ -43,7 +43,7 @@ def test_two_folders(tmp_path: Path, images: str, masks: str) -> None:
     picture(tmp_path / images / "7.jpg")
     picture(tmp_path / masks / "7.png")
     dataset = open_dataset(tmp_path)
-    assert (dataset.format, dataset.dims, dataset.patients_from) == ("pairs", 2, None)
+    assert (dataset.format, dataset.patients_from) == ("pairs", None)
     assert [(c.id, c.patient, c.split) for c in dataset.cases] == [("7", "7", None)]
     np.testing.assert_array_equal(mask_of(tmp_path, "7"), TRUTH)
 

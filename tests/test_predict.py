@@ -179,7 +179,7 @@ def test_islands_touch_over_corners() -> None:
 @pytest.mark.parametrize("name", list(models))
 def test_every_network_gives_logits_of_the_input_size(name: str) -> None:
     traits = models[name].traits
-    size = traits.divisor({}) * 2
+    size = traits.divisor(models[name].resolved({})) * 2
     network = build(name, inputs=2, outputs=3, arguments={})
     batch = np.zeros((1, 2, *[size] * traits.dims), np.float32)
     logits = torch_engine(network, "cpu", None)(batch)
@@ -199,7 +199,7 @@ def test_encoder_weights_from_a_file(tmp_path: Path) -> None:
     expected = colour.encoder.conv1.weight.sum(dim=1, keepdim=True)
     assert torch.equal(grey.encoder.conv1.weight, expected)
     assert torch.equal(grey.encoder.layer3[0].conv1.weight, colour.encoder.layer3[0].conv1.weight)
-    with pytest.raises(ModelError, match=r"no fitting weights .*model.pretrained=none"):
+    with pytest.raises(ModelError, match=r"do not fit this network .*model.pretrained=none"):
         build(
             "unet", inputs=1, outputs=1, arguments={"pretrained": str(path), "encoder": "resnet18"}
         )

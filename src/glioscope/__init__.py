@@ -16,7 +16,7 @@ _DOOR = {
     "phantom": "exploring",
     "predict": "predicting",
     "recipes": "exploring",
-    "score": "evaluating",
+    "score": "scoring",
     "train": "training",
 }
 """Public name to its module in `glioscope.api`; imported at first use, so that starting is fast."""

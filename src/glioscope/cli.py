@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .core.errors import GlioscopeError
+from .core.errors import GlioscopeError, one_line
 
 app = typer.Typer(
     help="Brain-tumour MRI from a folder of scans to a measured tumour.",
@@ -151,7 +151,7 @@ def score(
     labels: LabelsOption = None,
 ) -> None:
     """Score masks against reference masks; needs no model."""
-    from .api.evaluating import score as call
+    from .api.scoring import score as call
 
     _print_scores(call(truth, prediction, out, labels=labels))
 
@@ -283,6 +283,12 @@ def _errors_in_one_line(debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        said = one_line(f"{type(error).__name__}: {error}")
+        print(f"unexpected {said}; run again with glioscope --debug to see where", file=sys.stderr)
+        sys.exit(2)
 
 
 def _print_scores(evaluation: Any) -> None:

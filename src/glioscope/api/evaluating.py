@@ -1,59 +1,31 @@
-"""`evaluate` a model on cases with a reference, and `score` masks against reference masks."""
+"""`evaluate`: segment cases that have a reference, and score the masks."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..core.dataset import Dataset
 from ..core.errors import BadCase, CaseErrors, DataError, UnknownName
-from ..core.labels import Labels, scheme
+from ..core.labels import Labels
 from ..core.progress import progress
 from ..core.splits import NAMES, read_splits
-from ..evaluation.running import Subject, evaluate_cases
-from ..evaluation.scoring import score_folders
-from ..evaluation.tables import Row, SummaryRow, summarise_rows, write_metrics, write_summary
+from ..evaluation.running import Subject, check, evaluate_cases
+from ..evaluation.scoring import shared_names, with_tumour
+from ..evaluation.tables import Row
 from ..formats.opening import open_dataset
 from ..losses.mixing import build_loss
 from ..models import trained
 from ..models.trained import TrainedModel
 from ..prediction.predictor import Predictor
 from ..report.figures import compared, overlay
-from ..report.page import Picture, Report, write_report
+from ..report.page import Picture
 from ..report.plots import learning_curves
-from .predicting import load_model
-
-_log = logging.getLogger("glioscope")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured.
-
-    Attributes:
-        folder: Where the tables and the report lie.
-        rows: The lines of `metrics.csv`.
-        summary: The lines of `summary.csv`.
-        warnings: What the reader must know before believing a number.
-        failed: How many cases could not be scored.
-    """
-
-    folder: Path
-    rows: tuple[Row, ...]
-    summary: tuple[SummaryRow, ...]
-    warnings: tuple[str, ...]
-    failed: int = 0
-
-    def mean(self, region: str, metric: str) -> float | None:
-        """Return the mean of a metric in a region."""
-        found = [s.mean for s in self.summary if (s.region, s.metric) == (region, metric)]
-        return found[0] if found else None
+from .predicting import predictor_of
+from .scoring import Evaluation, Page, write_evaluation
 
 
 def evaluate(  # noqa: PLR0913 - one argument per option of the verb
@@ -88,7 +60,10 @@ def evaluate(  # noqa: PLR0913 - one argument per option of the verb
             dataset.path, "no case has a mask", "reference segmentations to score against"
         )
     subjects, chosen = _subjects(loaded, dataset, split)
-    predictor = load_model(model, device)
+    problems = check(loaded.plan, subjects)
+    if problems and (not skip_bad or len(problems) == len(subjects)):
+        raise CaseErrors(problems)
+    predictor = predictor_of(loaded, device)
     loss = build_loss(loaded.provenance.recipe.loss, loaded.plan.activation)
     with progress("evaluating", len(subjects)) as advance:
         rows, bad = evaluate_cases(predictor, loss, subjects, dataset.labels, advance)
@@ -99,7 +74,7 @@ def evaluate(  # noqa: PLR0913 - one argument per option of the verb
         *(f"{case.case} was skipped: {case}" for case in bad),
     ]
     pictures = _pictures(predictor, dataset.labels, subjects, rows, bad)
-    report = _Page(
+    report = Page(
         title=f"{loaded.provenance.recipe.name} on {dataset.path.name}",
         subtitle=f"{len(subjects)} cases of the split {chosen}",
         warnings=warnings,
@@ -117,66 +92,7 @@ def evaluate(  # noqa: PLR0913 - one argument per option of the verb
         "split": chosen,
         "labels": dataset.labels.name,
     }
-    return _write(Path(out), rows, report, facts, len(bad))
-
-
-def score(
-    truth: str | Path, prediction: str | Path, out: str | Path, *, labels: str | None = None
-) -> Evaluation:
-    """Score masks against reference masks of the same names; needs no model.
-
-    Args:
-        truth: Folder (nested or not) or file of the reference masks, NIfTI or images.
-        prediction: The same of the masks to score.
-        out: Folder for `metrics.csv`, `summary.csv`, `summary.json` and `report.html`.
-        labels: The label scheme, where it cannot be told.
-
-    Raises:
-        GlioscopeError: If nothing can be scored, or masks that belong together differ in grid.
-    """
-    result = score_folders(Path(truth), Path(prediction), scheme(labels) if labels else None)
-    report = _Page(
-        title=f"{Path(prediction).name} against {Path(truth).name}",
-        subtitle=f"{len(result.cases)} cases, labels {result.labels.name}",
-        warnings=result.warnings,
-    )
-    facts = {"truth": str(truth), "prediction": str(prediction), "labels": result.labels.name}
-    failed = sum(pair.prediction is None for pair in result.cases)
-    return _write(Path(out), result.rows, report, facts, failed)
-
-
-@dataclass(frozen=True)
-class _Page:
-    """What a report says beside its tables."""
-
-    title: str
-    subtitle: str
-    warnings: Sequence[str]
-    pictures: Sequence[Picture] = ()
-    curves_svg: str | None = None
-    settings: Any = None
-    notes: Sequence[str] = ()
-
-
-def _write(
-    folder: Path, rows: Sequence[Row], page: _Page, facts: Mapping[str, object], failed: int
-) -> Evaluation:
-    summary = summarise_rows(rows)
-    write_metrics(folder / "metrics.csv", rows)
-    write_summary(folder, summary, {**facts, "warnings": list(page.warnings)})
-    report = Report(
-        title=page.title,
-        subtitle=page.subtitle,
-        summary_rows=summary,
-        cases=pd.DataFrame([asdict(row) for row in rows]),
-        pictures=page.pictures,
-        curves_svg=page.curves_svg,
-        settings=page.settings or {},
-        warnings=page.warnings,
-        notes=page.notes,
-    )
-    write_report(folder / "report.html", report)
-    return Evaluation(folder, tuple(rows), tuple(summary), tuple(page.warnings), failed)
+    return write_evaluation(Path(out), rows, report, facts, len(bad))
 
 
 def _subjects(
@@ -235,7 +151,10 @@ def _pictures(
     bad: Sequence[BadCase],
 ) -> list[Picture]:
     """Draw the best, the median and the worst case by mean Dice, truth against prediction."""
-    regions = predictor.plan.labels.outlines
+    ours = predictor.plan.labels
+    shared = shared_names(ours, labels)
+    mine, theirs = with_tumour(ours, labels), with_tumour(labels, ours)
+    regions = [name for name in shared if name in {*mine.outlines, *theirs.regions}] or shared
     failed = {case.case for case in bad}
     dice: dict[str, list[float]] = {}
     for row in rows:
@@ -243,14 +162,14 @@ def _pictures(
             dice.setdefault(row.case, []).append(row.value)
     ranked = sorted((float(np.mean(v)), case) for case, v in dice.items() if case not in failed)
     places = {"worst": 0, "median": len(ranked) // 2, "best": len(ranked) - 1}
-    chosen = {place: kind for kind, place in places.items()}
+    chosen = {place: kind for kind, place in places.items() if ranked}
     cases = {s.case.id: s.case for s in subjects}
     drawn = []
     for place, kind in sorted(chosen.items(), reverse=True):
         value, name = ranked[place]
         result = predictor.segment(cases[name])
         truth = cases[name].read_mask(labels)
-        contours = compared((truth, labels), (result.mask, result.labels), regions)
+        contours = compared((truth, theirs), (result.mask, mine), regions)
         png = overlay(cases[name].read(result.sequences), contours)
         drawn.append(Picture(name, png, kind, f"mean Dice {value:.3f}"))
     return drawn

@@ -12,14 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import CaseErrors, DataError, GlioscopeError, ModelError
+from ..core.errors import (
+    CaseErrors,
+    DataError,
+    GlioscopeError,
+    ModelError,
+    StorageError,
+    one_line,
+)
 from ..core.files import read_json, replacing, write_json
 from ..core.labels import Labels, scheme
 from ..core.progress import progress
-from ..core.volume import Volume
 from ..formats.image import write_image
 from ..formats.nifti import write_nifti
 from ..formats.opening import open_inputs
+from ..formats.paths import is_image, stem
 from ..models import trained
 from ..prediction.engines import choose_device, mixed_precision, torch_engine
 from ..prediction.predictor import Predictor, Segmentation
@@ -77,7 +84,7 @@ def load_model(folder: str | Path, device: str = "auto", *, flips: bool = False)
     Raises:
         ModelError: If the folder is not a model, was changed, or the device is not there.
     """
-    return _predictor(trained.load_model(Path(folder)), device, flips)
+    return predictor_of(trained.load_model(Path(folder)), device, flips)
 
 
 def predict(  # noqa: PLR0913 - one argument per option of the verb
@@ -117,28 +124,36 @@ def predict(  # noqa: PLR0913 - one argument per option of the verb
     loaded = trained.load_model(Path(model))
     folder = Path(out)
     jobs = _jobs(loaded, open_inputs(inputs, files or {}, labels), labels, folder)
-    predictor = _predictor(loaded, device, flips)
+    earlier = _earlier(folder)
+    predictor = predictor_of(loaded, device, flips)
     todo = [job for job in jobs if not (skip_existing and job.mask.exists())]
     done: list[Prediction] = []
     errors: list[GlioscopeError] = []
-    with progress("segmenting", len(todo)) as advance:
-        for job in todo:
-            try:
-                record, result = _segment(loaded, predictor, job)
-                _write(job, result, folder, probabilities, preview)
-            except DataError as error:
-                errors.append(error)
-                record = _record(loaded, job, 0.0, error=str(error))
-            done.append(record)
-            advance()
-    if errors and len(errors) == len(jobs):
-        raise CaseErrors(errors)
-    everything = _with_earlier(folder, done, jobs)
-    write_json(folder / _LIST, [asdict(record) for record in everything])
-    return everything
+    try:
+        with progress("segmenting", len(todo)) as advance:
+            for job in todo:
+                try:
+                    record, result = _segment(loaded, predictor, job)
+                    _write(job, result, folder, probabilities, preview)
+                except (DataError, StorageError) as error:
+                    errors.append(error)
+                    record = _record(loaded, job, 0.0, error=str(error))
+                done.append(record)
+                advance()
+                if errors and isinstance(errors[-1], StorageError):
+                    break  # the next one would not find more room
+        if errors and len(errors) == len(done) and len(todo) == len(jobs):
+            raise CaseErrors(errors)
+    finally:
+        if len(errors) < len(done):
+            everything = _merged(earlier, done)
+            write_json(folder / _LIST, [asdict(record) for record in everything])
+    names = {job.case.id for job in jobs}
+    return [record for record in _merged(earlier, done) if record.case in names]
 
 
-def _predictor(model: trained.TrainedModel, device: str, flips: bool) -> Predictor:
+def predictor_of(model: trained.TrainedModel, device: str, flips: bool = False) -> Predictor:
+    """Return the predictor of a model that was read, on a device."""
     place = choose_device(device)
     mixed = mixed_precision(model.provenance.recipe.train.precision, place)
     forward = torch_engine(model.network(), place, mixed)
@@ -166,9 +181,9 @@ def _jobs(
 
 def _mask_name(case: Case) -> str:
     first = case.inputs[0]
-    if first.name.lower().endswith(".nii"):
-        return f"{case.id}.nii"
-    return f"{case.id}.nii.gz" if first.name.lower().endswith(".gz") else f"{first.stem}.png"
+    if is_image(first):
+        return f"{first.stem}.png"
+    return f"{case.id}.nii" if first.name.lower().endswith(".nii") else f"{case.id}.nii.gz"
 
 
 def _output_labels(model: trained.TrainedModel, own: Labels | None, chosen: str | None) -> Labels:
@@ -188,7 +203,13 @@ def _segment(
     model: trained.TrainedModel, predictor: Predictor, job: _Job
 ) -> tuple[Prediction, Segmentation]:
     started = time.monotonic()
-    result = predictor.segment(job.case)
+    try:
+        result = predictor.segment(job.case)
+    except (MemoryError, RuntimeError) as error:
+        said = one_line(str(error).split("\n", 1)[0]) or type(error).__name__
+        raise DataError(
+            job.case.path, f"the network failed ({said})", "", "try --device cpu, or a smaller scan"
+        ) from error
     voxel = result.mask.grid.voxel_ml
     own = model.plan.labels
     volumes = {}
@@ -207,12 +228,14 @@ def _segment(
 
 
 def _record(model: trained.TrainedModel, job: _Job, seconds: float, **more: Any) -> Prediction:
+    used = [job.case.channels[n] for n in model.plan.sequences if n in job.case.channels]
+    stored = _stored(job)
     return Prediction(
         case=job.case.id,
-        inputs=[str(path) for path in job.case.inputs],
+        inputs=[str(source.path) for source in used],
         mask=None if more.get("error") else str(job.mask),
         labels=job.labels.name,
-        values={name: job.labels.values[name] for name in model.plan.labels.values},
+        values={name: stored[name] for name in model.plan.labels.values},
         model_sha256=model.sha256,
         engine="torch",
         seconds=seconds,
@@ -225,7 +248,7 @@ def _write(
 ) -> None:
     """Write what was asked for; the mask comes last, so that it stands for the whole case."""
     if probabilities:
-        _write_probabilities(job, result.probabilities, folder / "probabilities")
+        _write_probabilities(job, result, folder / "probabilities")
     if preview:
         from ..report.figures import preview as picture
 
@@ -233,32 +256,59 @@ def _write(
         with replacing(folder / "previews" / f"{job.case.id}.png") as temporary:
             temporary.write_bytes(picture(image, result.mask, result.labels))
     table = np.zeros(256, np.uint8)
+    stored = _stored(job)
     for name, value in result.labels.values.items():
-        table[value] = job.labels.values[name]
+        table[value] = stored[name]
     mask = result.mask.with_array(table[result.mask.array])
     if mask.unit == "mm":
-        write_nifti(job.mask, mask, like=job.case.inputs[0])
+        write_nifti(job.mask, mask, like=_like(job, result))
     else:
-        binary = set(job.labels.values.values()) == {1}
-        write_image(job.mask, mask.array[0, :, :, 0] * (255 if binary else 1))
+        write_image(job.mask, mask.array[0, :, :, 0])
 
 
-def _write_probabilities(job: _Job, probabilities: Volume, folder: Path) -> None:
-    name = job.mask.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".png")
+def _stored(job: _Job) -> Mapping[str, int]:
+    """Return the value of each class in the mask's file: 255 in a black and white image."""
+    values = job.labels.values
+    black_and_white = job.mask.suffix == ".png" and set(values.values()) == {1}
+    return dict.fromkeys(values, 255) if black_and_white else values
+
+
+def _like(job: _Job, result: Segmentation) -> Path | None:
+    """Return the scan whose header a mask takes over; none for what is not a file."""
+    path = job.case.channels[result.sequences[0]].path
+    return path if path.is_file() else None
+
+
+def _write_probabilities(job: _Job, result: Segmentation, folder: Path) -> None:
+    name, probabilities = stem(job.mask), result.probabilities
     for target in probabilities.names:
         one = probabilities.with_array(probabilities.channel(target)[None], (target,))
         if one.unit == "mm":
-            write_nifti(folder / f"{name}_{target}.nii.gz", one, like=job.case.inputs[0])
+            write_nifti(folder / f"{name}_{target}.nii.gz", one, like=_like(job, result))
         else:
             grey = np.round(one.array[0, :, :, 0] * 255).astype(np.uint8)
             write_image(folder / f"{name}_{target}.png", grey)
 
 
-def _with_earlier(folder: Path, done: list[Prediction], jobs: Sequence[_Job]) -> list[Prediction]:
-    """Put the records of cases that were skipped, as they are, before the new ones."""
-    if not (folder / _LIST).exists():
-        return done
+def _earlier(folder: Path) -> list[Prediction]:
+    """Return what an earlier call into the same folder has listed.
+
+    Raises:
+        DataError: If the list cannot be read.
+    """
+    path = folder / _LIST
+    if not path.exists():
+        return []
+    try:
+        return [Prediction(**record) for record in read_json(path)]
+    except TypeError as error:
+        raise DataError(
+            path, "is not a list of predictions", "the file as it was written", "remove it"
+        ) from error
+
+
+def _merged(earlier: Sequence[Prediction], done: Sequence[Prediction]) -> list[Prediction]:
+    """Return the earlier records whose masks are there and not made anew, then the new ones."""
     new = {record.case for record in done}
-    skipped = {job.case.id for job in jobs} - new
-    earlier = [r for r in read_json(folder / _LIST) if r["case"] in skipped]
-    return [Prediction(**record) for record in earlier] + done
+    kept = [r for r in earlier if r.case not in new and r.mask and Path(r.mask).exists()]
+    return [*kept, *done]

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
-from ..core.config import HARDWARE, Recipe, load_recipe, validated
+from ..core.config import HARDWARE, Recipe, load_recipe, parse_override, validated
 from ..core.dataset import Dataset
 from ..core.errors import CaseErrors, DataError, RecipeError, StorageError
 from ..core.files import read_json, storage_error, write_json
@@ -58,6 +57,8 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
     """
     folder = Path(out)
     if resume:
+        if labels or splits:
+            raise RecipeError("--labels, --splits", "cannot change when a run is resumed")
         saved = _saved(folder)
         settings = _resumed(saved.recipe, recipe, overrides)
         dataset = open_dataset(data, saved.scheme)
@@ -73,10 +74,11 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
             if splits is not None
             else make_splits(dataset, settings.train.seed)
         )
-    divisor = models[settings.model.name].traits.divisor(settings.model.arguments)
-    plan = make_plan(settings, dataset, divisor)
+    entry = models[settings.model.name]
+    arguments = entry.resolved(settings.model.arguments)
+    plan = make_plan(settings, dataset, arguments, entry.traits.divisor(arguments))
     network = make_network(settings, plan)
-    provenance = _provenance(settings, dataset, chosen)
+    provenance = _provenance(settings, dataset, chosen, saved.skipped if resume else ())
     run = Run(folder, settings, dataset, chosen, plan, provenance, resume)
     with _claimed(folder, resume), _logged(folder):
         _say(dataset)
@@ -114,13 +116,14 @@ def _prepared(run: Run, skip_bad: bool) -> Run:
         raise CaseErrors(problems)
     splits = run.splits.model_copy(update=left)
     skipped = tuple(f"{problem.case}: {problem}" for problem in problems)
-    provenance = _provenance(run.recipe, run.dataset, splits)
-    return replace(
-        run, splits=splits, provenance=provenance.model_copy(update={"skipped": skipped})
-    )
+    before = run.provenance.skipped
+    provenance = _provenance(run.recipe, run.dataset, splits, (*before, *skipped))
+    return replace(run, splits=splits, provenance=provenance)
 
 
-def _provenance(recipe: Recipe, dataset: Dataset, splits: Splits) -> Provenance:
+def _provenance(
+    recipe: Recipe, dataset: Dataset, splits: Splits, skipped: tuple[str, ...]
+) -> Provenance:
     used = [*splits.train, *splits.valid]
     patients = {case.id: case.patient for case in dataset.cases}
     assert dataset.labels is not None  # make_plan refused it
@@ -136,6 +139,7 @@ def _provenance(recipe: Recipe, dataset: Dataset, splits: Splits) -> Provenance:
         versions=versions(),
         trained_on=tuple(used),
         patients=tuple(sorted({patients[case] for case in used})),
+        skipped=skipped,
     )
 
 
@@ -146,14 +150,14 @@ def _resumed(saved: Recipe, name: str, overrides: Sequence[str]) -> Recipe:
     values = saved.model_dump(mode="json")
     allowed = sorted({"epochs", *HARDWARE})
     for override in overrides:
-        key, _, value = override.partition("=")
+        key, value = parse_override(override)
         section, _, setting = key.partition(".")
         if section != "train" or setting not in allowed:
             raise RecipeError(
                 f"--set {key}", "cannot change when a run is resumed",
                 f"train.{', train.'.join(allowed)}", "start a new run for it",
             )  # fmt: skip
-        values["train"][setting] = yaml.safe_load(value)
+        values["train"][setting] = value
     return validated(values, name)
 
 
@@ -200,14 +204,7 @@ def _claimed(folder: Path, resume: bool) -> Iterator[None]:
     Raises:
         StorageError: If it holds something and is not to be resumed.
     """
-    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StorageError(
-            folder,
-            "is not empty",
-            "an empty folder",
-            "go on with --resume, or choose another --out",
-        )
-    existed = folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -216,9 +213,13 @@ def _claimed(folder: Path, resume: bool) -> Iterator[None]:
         yield
     except BaseException:
         if not resume and not (folder / "log.csv").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            if existed:
-                folder.mkdir(exist_ok=True)
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            for place in made:
+                place.rmdir()
         raise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -83,8 +83,17 @@ class Case:
         return [self.id, *sorted(f"{n}={s.identity}" for n, s in self.channels.items()), *masks]
 
     def grid(self) -> Grid:
-        """Return the grid of the first channel: the one results are written on."""
+        """Return the grid of the first channel; all channels that are used share it."""
         return next(iter(self.channels.values())).grid()
+
+    def only(self, names: Sequence[str]) -> Case:
+        """Return the case less every channel that is not named, in the order of the names.
+
+        Raises:
+            DataError: If a channel is missing.
+        """
+        self.require(names)
+        return replace(self, channels={name: self.channels[name] for name in names})
 
     def require(self, names: Sequence[str]) -> None:
         """Refuse a case that lacks one of the channels.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -26,7 +27,7 @@ class SliceRule(_Section):
     """Which axial slices of a volume a 2D network is trained on.
 
     Attributes:
-        start: First slice, counted from the feet.
+        start: First slice of the scan, counted from the feet.
         count: How many slices from there on; None for all.
         tumour_only: Only slices in which the mask is not empty.
         per_case: How many slices of a case are drawn each epoch; None for all.
@@ -91,7 +92,7 @@ class DataSection(_Section):
     patch: Sizes | None = None
     foreground: Share = 0.33
     slices: SliceRule = SliceRule()
-    normalise: str = "zscore"
+    normalise: Literal["zscore", "zscore-slice", "unit-slice", "percentile"] = "zscore"
     augment: Augmentation = Augmentation()
     cache: str | None = None
 
@@ -99,6 +100,10 @@ class DataSection(_Section):
     def _shapes_fit(self) -> DataSection:
         if self.size and self.spacing:
             raise ValueError("size and spacing both fix the grid: set one of them to null")
+        if set(self.channels) <= {"zero"}:
+            raise ValueError(f"channels {self.channels} name no sequence")
+        if self.spacing and (self.slices.start or self.slices.count):
+            raise ValueError("slices are counted in the scan as it is: leave spacing out")
         for name in ("size", "patch"):
             shape = getattr(self, name)
             if shape and len(shape) != self.dims:
@@ -174,7 +179,7 @@ class TrainSection(_Section):
     patience: Count | None = 5
     min_delta: Annotated[float, Field(ge=0)] = 1e-4
     samples: Count | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     devices: Count = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -282,13 +287,22 @@ def validated(values: dict[str, Any], where: str) -> Recipe:
         raise RecipeError(where, "; ".join(problems)) from error
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's idea of a number: `1e-4` is one, though YAML 1.1 wants `1.0e-4`."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
 def _folder() -> Any:
     return resources.files("glioscope") / "recipes"
 
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(where, f"is not YAML ({one_line(error)})") from error
 
@@ -298,17 +312,27 @@ def _shown(value: object) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _set(values: dict[str, Any], override: str) -> None:
+def parse_override(override: str) -> tuple[str, Any]:
+    """Return key and value of `key=value`; the value is read as YAML.
+
+    Raises:
+        RecipeError: If it is not of this form.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(f"--set {override}", "no value", "key=value, for example train.epochs=5")
+    return key, _parse(text, f"--set {override}")
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, value = parse_override(override)
     *path, last = key.split(".")
     place = values
     for part in path:
         if not isinstance(place.get(part), dict):
             place[part] = {}
         place = place[part]
-    place[last] = _parse(text, f"--set {override}")
+    place[last] = value
 
 
 def _explain(item: Any) -> str:

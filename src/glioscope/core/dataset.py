@@ -41,11 +41,6 @@ class Dataset:
             raise DataError(self.path, f"two cases are named {twice[0]} ({paths})", "unique names")
 
     @property
-    def dims(self) -> int:
-        """2 for images, 3 for volumes (by the first case)."""
-        return 2 if self.cases[0].grid().unit == "px" else 3
-
-    @property
     def fingerprint(self) -> str:
         """Hash of what the cases are made of; the same for a copy elsewhere."""
         return digest([case.identity for case in self.cases])

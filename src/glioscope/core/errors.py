@@ -39,6 +39,10 @@ class DataError(GlioscopeError):
     """A file or a case cannot be used as it is."""
 
 
+class UndecidedLabels(DataError):
+    """The label scheme of a data set cannot be told."""
+
+
 class RecipeError(GlioscopeError):
     """A recipe, or a value set on the command line, is not valid."""
 

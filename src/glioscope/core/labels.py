@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError, UnknownName
+from .errors import UndecidedLabels, UnknownName
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def decide(values: Iterable[int], where: object, candidates: Iterable[str] = SCH
         candidates: Schemes that the layout or the names allow.
 
     Raises:
-        DataError: If several candidates fit with different meanings, or none of those named does.
+        UndecidedLabels: If several candidates fit with different meanings, or none of those named.
     """
     found = set(values) - {0}
     allowed = list(candidates)
@@ -140,7 +140,7 @@ def decide(values: Iterable[int], where: object, candidates: Iterable[str] = SCH
     for choice in (telling, plain):
         if len(choice) == 1:
             return choice[0]
-    raise DataError(
+    raise UndecidedLabels(
         str(where),
         f"label values {sorted(found)} fit {len(fitting)} of the schemes {', '.join(allowed)}",
         "exactly one",

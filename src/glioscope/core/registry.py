@@ -10,9 +10,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from .errors import RecipeError, UnknownName, did_you_mean
 
@@ -34,23 +36,35 @@ class Entry(Generic[Traits]):
         return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
 
     def check_arguments(
-        self, arguments: Iterable[str], where: str, reserved: Iterable[str] = ()
+        self, arguments: Mapping[str, Any], where: str, reserved: Iterable[str] = ()
     ) -> None:
-        """Refuse arguments that the function does not take from a recipe.
+        """Refuse arguments that the function does not take from a recipe, or not of this type.
 
         Args:
-            arguments: Names of the arguments given.
+            arguments: The arguments given.
             where: Where they stand in the recipe.
             reserved: Parameters that the caller fills in itself.
 
         Raises:
-            RecipeError: Naming the argument and those there are.
+            RecipeError: Naming the argument and what is wrong with it.
         """
         known = set(inspect.signature(self.function).parameters) - set(reserved)
-        for name in arguments:
+        types = get_type_hints(self.function)
+        for name, value in arguments.items():
             if name not in known:
                 found = f"{self.name} takes no {name!r}"
                 raise RecipeError(f"{where}.{name}", found, "", did_you_mean(name, known))
+            try:
+                TypeAdapter(types.get(name, Any)).validate_python(value)
+            except ValidationError as error:
+                wrong = error.errors()[0]["msg"]
+                raise RecipeError(f"{where}.{name}", f"is {value!r}; {wrong}") from error
+
+    def resolved(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments with the function's defaults for those that are not given."""
+        parameters = inspect.signature(self.function).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        return {**defaults, **arguments}
 
 
 class Registry(Generic[Traits]):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ..core.case import Case
+from ..core.case import Case, require_same_grid
 from ..core.errors import BadCase, DataError
 from ..core.labels import Labels
+from ..core.plan import Plan
 from ..losses.mixing import Loss
 from ..prediction.predictor import Predictor, Segmentation
 from ..prepare.scan import prepare_mask, target_table
@@ -30,6 +32,20 @@ class Subject:
 
     case: Case
     split: str
+
+
+def check(plan: Plan, subjects: Sequence[Subject]) -> list[BadCase]:
+    """Return the cases whose headers already tell that they cannot be used."""
+    problems = []
+    for subject in subjects:
+        try:
+            case = subject.case.only(plan.sequences)
+            grid = case.require_common_grid(plan.sequences)
+            if case.mask is not None:
+                require_same_grid(case.mask.path, case.mask.grid(), case.path, grid)
+        except DataError as error:
+            problems.append(BadCase(subject.case.id, error))
+    return problems
 
 
 def evaluate_cases(
@@ -59,11 +75,22 @@ def evaluate_cases(
         case = subject.case
         about = {"case": case.id, "patient": case.patient, "split": subject.split}
         try:
+            case = case.only(predictor.plan.sequences)
             result = predictor.segment(case)
             truth = case.read_mask(labels, case.grid())
             rows += score_case(result.mask, result.labels, truth, labels, **about)
             value = whole_loss(result, case, labels, loss, table)
-            rows.append(Row(**about, region=ALL, metric="loss", value=value, rule=LOSS_RULE))
+            known = math.isfinite(value)
+            rows.append(
+                Row(
+                    **about,
+                    region=ALL,
+                    metric="loss",
+                    value=value if known else None,
+                    rule=LOSS_RULE,
+                    reason="" if known else "the loss is not finite",
+                )
+            )
         except DataError as error:
             bad.append(BadCase(case.id, error))
             rows += missing_rows(names, **about)

@@ -72,8 +72,8 @@ def shared_names(one: Labels, other: Labels) -> tuple[str, ...]:
     >>> shared_names(SCHEMES["brats2021"], SCHEMES["binary"])
     ('tumour',)
     """
-    known = _with_tumour(other, one).names
-    return tuple(name for name in _with_tumour(one, other).names if name in known)
+    known = with_tumour(other, one).names
+    return tuple(name for name in with_tumour(one, other).names if name in known)
 
 
 def score_case(
@@ -110,8 +110,8 @@ def score_case(
             "say which with --labels",
         )
     predicted_labels, truth_labels = (
-        _with_tumour(predicted_labels, truth_labels),
-        _with_tumour(truth_labels, predicted_labels),
+        with_tumour(predicted_labels, truth_labels),
+        with_tumour(truth_labels, predicted_labels),
     )
     chosen, rows = _chosen(metric_names), []
     background = np.ones((2, *truth.array.shape[1:]), bool)
@@ -196,8 +196,8 @@ def _row(region: str, metric: Entry[MetricTraits], score: Score, about: About) -
     )
 
 
-def _with_tumour(labels: Labels, other: Labels) -> Labels:
-    """Return a scheme that has a region `tumour` if the other one has it."""
+def with_tumour(labels: Labels, other: Labels) -> Labels:
+    """Return a scheme that has a region `tumour` if the other, with no name in common, has it."""
     if _TUMOUR not in other.names or set(labels.names) & set(other.names):
         return labels
     whole = labels.regions.get("WT", tuple(labels.values))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.case import Case, Source
-from ..core.errors import DataError
+from ..core.errors import DataError, UndecidedLabels
 from ..core.labels import SCHEMES, Labels, decide
 from .paths import stem, unreadable
 from .sequences import schemes_of
@@ -40,7 +40,7 @@ def decide_labels(path: Path, cases: Sequence[Case], labels: Labels | None) -> L
         return labels
     allowed = [name for name in SCHEMES if all(name in schemes_of(case.id) for case in cases)]
     if not allowed:
-        raise DataError(
+        raise UndecidedLabels(
             path,
             "its cases are named after years with different label conventions",
             "one convention",
@@ -50,7 +50,17 @@ def decide_labels(path: Path, cases: Sequence[Case], labels: Labels | None) -> L
         return SCHEMES[allowed[0]]
     masks = [case.mask for case in cases if case.mask is not None]
     if masks:
-        return decide(stored_values(masks), path, allowed)
+        try:
+            values = stored_values(masks)
+        except DataError as error:
+            raise UndecidedLabels(error.where, error.found, error.expected, error.remedy) from error
+        return decide(values, path, allowed)
+    return None if len(allowed) == len(SCHEMES) else SCHEMES[allowed[0]]
+
+
+def names_tell(case_id: str) -> Labels | None:
+    """Return the scheme of a case by its name alone; None if the name leaves every one open."""
+    allowed = schemes_of(case_id)
     return None if len(allowed) == len(SCHEMES) else SCHEMES[allowed[0]]
 
 

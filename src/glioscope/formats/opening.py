@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..core.case import SEQUENCES, Case
 from ..core.dataset import Dataset
-from ..core.errors import DataError, UnknownName
+from ..core.errors import DataError, UndecidedLabels, UnknownName
 from ..core.labels import Labels, scheme
 from ..core.registry import Entry
 from . import FormatTraits, formats
 from .brats import make_case, named_scans
-from .cohort import decide_labels
+from .cohort import names_tell
 from .paths import listing, mask_stem, stem, unreadable
 from .sequences import parse, patient_of
 from .table import source
@@ -74,14 +75,22 @@ def open_inputs(
         if len(members) > 1:
             scans = named_scans(members)
             case = make_case(scans[0][0] or members[0].resolve().parent.name, scans, members[0])
-            found.append((case, decide_labels(members[0], [case], chosen)))
+            found.append((case, chosen or names_tell(case.id)))
         else:
-            dataset = open_dataset(members[0], labels)
+            dataset = _scans(members[0], labels)
             found += [(case, dataset.labels) for case in dataset.cases]
     if files:
         case = _given(files)
-        found.append((case, decide_labels(case.path, [case], chosen)))
+        found.append((case, chosen or names_tell(case.id)))
     return found
+
+
+def _scans(path: Path, labels: str | None) -> Dataset:
+    """Read a data set of which only the scans are needed: doubts about its masks do not matter."""
+    try:
+        return open_dataset(path, labels)
+    except UndecidedLabels:
+        return replace(open_dataset(path, "binary"), labels=None)
 
 
 def _given(files: Mapping[str, Path]) -> Case:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -82,14 +81,5 @@ def _term(name: str, value: float | Arguments, activation: str) -> Term:
     weight = arguments.pop("weight", 1.0)
     if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
         raise RecipeError(f"{where}.weight", f"is {weight}", "a positive number")
-    _check_arguments(entry, where, arguments)
-    return Term(entry, weight, arguments)
-
-
-def _check_arguments(entry: Entry[LossTraits], where: str, arguments: Arguments) -> None:
-    """Refuse what the loss does not take from a recipe, and a list where it takes a number."""
     entry.check_arguments(arguments, where, reserved=_FROM_TRAINING)
-    own = inspect.signature(entry.function).parameters
-    for key, value in arguments.items():
-        if isinstance(own[key].default, int | float) and not isinstance(value, int | float):
-            raise RecipeError(f"{where}.{key}", f"is {value}", "a number")
+    return Term(entry, weight, arguments)

@@ -18,7 +18,7 @@ class ModelTraits:
 
     Attributes:
         dims: 2 or 3.
-        divisor: Input sizes must be multiples of this, given the network's arguments.
+        divisor: Input sizes must be multiples of this, given all arguments of the network.
         min_batch: Smallest batch it can be trained on.
     """
 

@@ -34,15 +34,16 @@ def load_file(module: nn.Module, path: Path) -> None:
             path, f"cannot be read ({error})", "safetensors weights", _REMEDY
         ) from error
     own = module.state_dict()
-    wrong = [name for name in own if name not in state or state[name].shape != own[name].shape]
+    shapes, others = ({n: w.shape for n, w in one.items()} for one in (own, state))
+    wrong = [name for name in {**own, **state} if shapes.get(name) != others.get(name)]
     if wrong:
         raise ModelError(
             path,
-            f"has no fitting weights for {len(wrong)} of {len(own)} tensors ({wrong[0]}, ...)",
+            f"{len(wrong)} tensors do not fit this network ({wrong[0]}, ...)",
             "weights of this network",
             _REMEDY,
         )
-    module.load_state_dict({name: state[name] for name in own})
+    module.load_state_dict(state)
 
 
 def require_download(repository: str, revision: str, weights: str) -> None:

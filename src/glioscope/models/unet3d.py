@@ -53,7 +53,7 @@ class UNet3d(nn.Module):
         return logits
 
 
-@register(dims=3, divisor=lambda arguments: 2 ** (len(arguments.get("widths", "12345")) - 1))
+@register(dims=3, divisor=lambda arguments: 2 ** (len(arguments["widths"]) - 1))
 def unet3d(*, inputs: int, outputs: int, widths: Sequence[int] = (16, 32, 64, 128, 256)) -> UNet3d:
     """3D U-Net: double convolutions, max pooling down, transposed convolutions up.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -71,8 +71,9 @@ def mixed_precision(precision: str, device: str) -> torch.dtype | None:
         return kinds[precision]
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    fast: Any = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    return torch.bfloat16 if fast() else None
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    fast = any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+    return torch.bfloat16 if fast else None
 
 
 def fast_format(dims: int) -> torch.memory_format:

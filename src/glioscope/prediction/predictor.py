@@ -60,6 +60,7 @@ class Predictor:
         Raises:
             DataError: If a channel is missing, unreadable or on another grid.
         """
+        case = case.only(self.plan.sequences)
         image = prepare_image(case, self.plan)
         logits = infer(self.forward, image.array, self.plan)
         names = [target.name for target in self.plan.targets]

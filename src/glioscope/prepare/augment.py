@@ -68,7 +68,9 @@ def _recolour(image: Tensor, settings: Augmentation, rng: np.random.Generator) -
         mean = image.mean(dim=tuple(range(1, image.ndim)), keepdim=True)
         image = (image - mean) * float(rng.uniform(0.75, 1.25)) + mean
     if rng.random() < settings.gamma:
-        low, span = image.amin(), (image.amax() - image.amin()).clamp_min(1e-6)
+        axes = tuple(range(1, image.ndim))
+        low = image.amin(axes, keepdim=True)
+        span = (image.amax(axes, keepdim=True) - low).clamp_min(1e-6)
         image = ((image - low) / span) ** float(rng.uniform(0.7, 1.5)) * span + low
     if rng.random() < settings.blur:
         image = _blur(image, float(rng.uniform(0.5, 1)))

@@ -19,6 +19,8 @@ from ..core.plan import Plan
 from ..core.volume import Grid
 from .scan import prepare_image, prepare_mask
 
+_VERSION = 1
+"""Counts up when cases are prepared differently, so that older ones are not taken."""
 _POINTS = 10_000
 """Foreground voxels remembered per case, from which patch centres are drawn."""
 _PREPARED_BY = ("channels", "crop", "spacing", "size", "normalise", "dims")
@@ -101,6 +103,7 @@ class Cache:
 
     def _prepared(self, case: Case) -> Path:
         """Return the stem of the case's files; the last one written is its `.json`."""
+        case = case.only(self.plan.sequences)
         stem = self._stem(case)
         if not stem.with_suffix(".json").exists():
             self._prepare(case, stem)
@@ -110,7 +113,8 @@ class Cache:
         sources = [*case.channels.values(), *([case.mask] if case.mask else [])]
         changed = [s.path.stat().st_mtime_ns if s.path.exists() else 0 for s in sources]
         settings = self.plan.model_dump(mode="json", include=set(_PREPARED_BY))
-        return self.folder / digest([case.identity, str(case.path), changed, settings])
+        place, labels = str(case.path.resolve()), dict(self.labels.values)
+        return self.folder / digest([_VERSION, case.identity, place, changed, settings, labels])
 
     def _prepare(self, case: Case, stem: Path) -> None:
         image = prepare_image(case, self.plan)
@@ -118,9 +122,11 @@ class Cache:
         points = np.argwhere(mask).astype(np.int32)
         if len(points) > _POINTS:
             points = points[:: len(points) // _POINTS]
+        # a slice of a mapped file must not touch every page of it
+        order = np.asfortranarray if self.plan.dims == 2 else np.ascontiguousarray
         for name, array in (("image", image.array), ("mask", mask), ("points", points)):
             with replacing(Path(f"{stem}.{name}.npy")) as temporary, temporary.open("wb") as stream:
-                np.save(stream, np.ascontiguousarray(array))
+                np.save(stream, order(array))
         place = {"case": case.id, "shape": image.grid.shape, "unit": image.unit}
         write_json(stem.with_suffix(".json"), {**place, "affine": image.affine.tolist()})
 

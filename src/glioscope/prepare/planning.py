@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..core.config import Recipe
 from ..core.dataset import Dataset
 from ..core.errors import DataError
@@ -9,20 +12,25 @@ from ..core.labels import Labels
 from ..core.plan import Plan, Target
 
 
-def make_plan(recipe: Recipe, dataset: Dataset, divisor: int) -> Plan:
+def make_plan(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any], divisor: int) -> Plan:
     """Derive the plan of a recipe for a data set.
 
     Args:
         recipe: The recipe.
         dataset: The data; its labels decide what `binary`, `classes` and `regions` are.
+        arguments: All arguments of the network.
         divisor: The network takes multiples of this.
 
     Raises:
-        DataError: If the data set has no labels, or no regions where the recipe needs them.
+        DataError: If the data set has no labels, labels above 255, or no regions where the
+            recipe needs them.
     """
     data, predict = recipe.data, recipe.predict
     if dataset.labels is None:
         raise DataError(dataset.path, "no case has a mask", "reference segmentations to learn from")
+    highest = max(dataset.labels.values.values(), default=0)
+    if highest > 255:
+        raise DataError(dataset.path, f"label value {highest}", "at most 255", "number them anew")
     labels, targets = _targets(recipe, dataset.labels, dataset)
     return Plan(
         dims=data.dims,
@@ -46,7 +54,7 @@ def make_plan(recipe: Recipe, dataset: Dataset, divisor: int) -> Plan:
         ),
         labels=labels,
         network=recipe.model.name,
-        arguments=recipe.model.arguments,
+        arguments=dict(arguments),
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.case import Case
+from ..core.errors import DataError
 from ..core.labels import Labels
 from ..core.plan import ZERO, Plan
 from ..core.volume import Grid, Volume, bounding_box
@@ -22,8 +23,13 @@ def prepare_image(case: Case, plan: Plan) -> Volume:
         DataError: If a channel is missing, unreadable or on another grid.
     """
     scan = case.read(plan.sequences).canonical()
+    if plan.dims == 3 and scan.unit == "px":
+        raise DataError(case.path, "is a 2D image", "a volume", "choose a 2D recipe")
     if plan.crop == "head" and scan.unit == "mm":
-        scan = scan.crop(*bounding_box((scan.array != 0).any(axis=0)))
+        start, shape = bounding_box((scan.array != 0).any(axis=0))
+        if plan.dims == 2:  # every slice stays, so that slices are counted as in the scan
+            start, shape = (*start[:2], 0), (*shape[:2], scan.grid.shape[2])
+        scan = scan.crop(start, shape)
     normalise = NORMALISATIONS[plan.normalise]
     scan = scan.with_array(np.stack([normalise(channel) for channel in scan.array]))
     scan = scan.onto(planned_grid(scan.grid, plan))

@@ -88,15 +88,32 @@ class StopInOrder(Callback):
         if trainer.world_size > 1:
             self.asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
         if self.asked:
-            if not self.weights.exists():
+            if not trainer.strategy.broadcast(self.weights.exists()):
                 trainer.save_checkpoint(self.weights, weights_only=True)
             raise Stopped
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Do not wait for the rest of the validation, unless other processes take part in it."""
+        if trainer.world_size == 1:
+            self.on_train_batch_end(trainer)
 
     def _ask(self, number: int, frame: object) -> None:  # noqa: ARG002
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
         _log.warning("stopping after this batch; a second Ctrl-C stops at once")
+
+
+def pass_signals_on(trainer: Trainer) -> None:
+    """Let the processes of a training decide what to do about Ctrl-C and SIGTERM."""
+
+    def forward(number: int, frame: object) -> None:  # noqa: ARG001
+        launcher: Any = trainer.strategy.launcher
+        launcher.kill(signal.SIGTERM)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, forward)
 
 
 class FreshBatchNorm(Callback):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..core.config import TrainSection
+from ..core.errors import GlioscopeError
 from ..core.plan import Plan
 from ..core.volume import Volume
 from ..losses.mixing import Loss
@@ -20,6 +22,20 @@ from ..prediction.engines import fast_format, mixed_precision, torch_engine
 from ..prediction.window import activate, infer
 from ..prepare.cache import Prepared
 from .samples import Batch
+
+
+class Diverged(GlioscopeError):
+    """The loss is no longer a number."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(
+            f"epoch {epoch}", "the validation loss is not finite", "a number",
+            "lower the rate (train.lr), or train with --set train.precision=fp32",
+        )  # fmt: skip
+        self.epoch = epoch
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.epoch,)
 
 
 class CaseScore(NamedTuple):
@@ -49,14 +65,16 @@ class Segmenter(LightningModule):
         self.loss, self.plan, self.settings = loss, plan, settings
         self.table = table
         self.scores: list[CaseScore] = []
-        self.schedule: Any = None
+        self.plateau: Any = None
+        self.saved_plateau: dict[str, Any] | None = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return the loss of a batch."""
         image = batch.image.contiguous(memory_format=fast_format(self.plan.dims))
         logits = self.network(image)
         loss = self.loss(logits, batch.target)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.image))
+        size = len(batch.image)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -85,32 +103,50 @@ class Segmenter(LightningModule):
         if len(self.plan.targets) > 1:
             means = zip(self.plan.targets, dices.mean(axis=0), strict=True)
             values |= {f"valid_dice_{target.name}": float(mean) for target, mean in means}
+        if not np.isfinite(values["valid_loss"]):
+            raise Diverged(self.current_epoch + 1)
         for name, value in values.items():
             exact = torch.tensor(value, dtype=torch.float64)
             self.log(name, exact, prog_bar=name == "valid_dice")
 
+    def on_train_start(self) -> None:
+        """Give a resumed plateau its memory back; its rate came with the optimizer."""
+        if self.plateau is not None and self.saved_plateau is not None:
+            self.plateau.load_state_dict(self.saved_plateau)
+
+    def on_train_epoch_start(self) -> None:
+        """Set the rate of this epoch; it follows from the epoch alone, so resuming is exact."""
+        rate = scheduled_rate(self.settings, self.current_epoch)
+        if rate is not None:
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = rate
+
     def on_train_epoch_end(self) -> None:
-        """Step the schedule here, before the checkpoint is written, so that both agree."""
-        if isinstance(self.schedule, lr_scheduler.ReduceLROnPlateau):
-            self.schedule.step(float(self.trainer.callback_metrics["valid_loss"]))
-        elif self.schedule is not None:
-            self.schedule.step()
+        """Step the plateau here, before the checkpoint is written, so that both agree."""
+        if self.plateau is not None:
+            self.plateau.step(float(self.trainer.callback_metrics["valid_loss"]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the recipe's optimizer; its schedule is kept here."""
+        """Return the recipe's optimizer; a plateau is kept here, not by Lightning.
+
+        Lightning steps schedules after the checkpoint is written, and skips plateaus on resume.
+        """
         optimizer = make_optimizer(self.network, self.settings)
-        self.schedule = make_schedule(optimizer, self.settings)
+        schedule = self.settings.schedule
+        if schedule.name == "plateau":
+            self.plateau = ReduceLROnPlateau(
+                optimizer, factor=schedule.factor, patience=schedule.patience
+            )
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the schedule's state."""
-        if self.schedule is not None:
-            checkpoint["schedule"] = self.schedule.state_dict()
+        """Save the plateau's memory."""
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the schedule's state; Lightning has made the optimizer by now."""
-        if self.schedule is not None and "schedule" in checkpoint:
-            self.schedule.load_state_dict(checkpoint["schedule"])
+        """Keep the plateau's memory until there is an optimizer."""
+        self.saved_plateau = checkpoint.get("plateau")
 
     def _gathered(self) -> list[CaseScore]:
         if self.trainer.world_size == 1:
@@ -151,15 +187,15 @@ def make_optimizer(network: nn.Module, settings: TrainSection) -> torch.optim.Op
     return kind(parameters, settings.lr, weight_decay=settings.weight_decay)
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, settings: TrainSection) -> Any:
-    """Return the learning-rate schedule of a recipe, stepped once per epoch; None for none."""
-    schedule, epochs = settings.schedule, settings.epochs
-    if schedule.name == "plateau":
-        return lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=schedule.factor, patience=schedule.patience
-        )
-    if schedule.name == "cosine":
-        return lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    if schedule.name == "poly":
-        return lr_scheduler.PolynomialLR(optimizer, epochs, schedule.power)
+def scheduled_rate(settings: TrainSection, epoch: int) -> float | None:
+    """Return the learning rate of an epoch (counted from 0); None if it does not follow the epoch.
+
+    The formulas are those of `torch.optim.lr_scheduler.CosineAnnealingLR` (to a rate of 0) and
+    `PolynomialLR`.
+    """
+    left = 1 - epoch / settings.epochs
+    if settings.schedule.name == "cosine":
+        return settings.lr * (1 - math.cos(math.pi * left)) / 2
+    if settings.schedule.name == "poly":
+        return float(settings.lr * left**settings.schedule.power)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,11 +18,12 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ..core.case import Case
 from ..core.config import Recipe
 from ..core.dataset import Dataset
-from ..core.errors import BadCase, RecipeError
+from ..core.errors import BadCase, GlioscopeError, RecipeError, one_line
 from ..core.plan import Plan
 from ..core.progress import progress
 from ..core.splits import Splits
@@ -37,12 +39,13 @@ from .callbacks import (
     ProgressBar,
     StopInOrder,
     Stopped,
+    pass_signals_on,
     read_log,
     signals_restored,
 )
 from .checkpoints import BEST, LAST, KeepBestAndLast, SafeCheckpoint
 from .data import CaseData
-from .module import Segmenter
+from .module import Diverged, Segmenter
 from .samples import training_slices
 from .tuning import tuned
 
@@ -120,6 +123,9 @@ def make_network(recipe: Recipe, plan: Plan) -> nn.Module:
             "train.batch", f"is {train.batch} on images of different sizes", "1",
             "or one shape for all: data.size or data.patch",
         )  # fmt: skip
+    found = torch.cuda.device_count()
+    if choose_device(train.device) == "cuda" and train.devices > found:
+        raise RecipeError("train.devices", f"is {train.devices}", f"at most {found} (GPUs here)")
     if train.batch < traits.min_batch:
         raise RecipeError("train.batch", f"is {train.batch}", f"at least {traits.min_batch}")
     with _quiet():
@@ -155,7 +161,10 @@ def fit(run: Run, network: nn.Module) -> TrainedModel:
     device = choose_device(train.device)
     loss = build_loss(run.recipe.loss, run.plan.activation)
     module = Segmenter(network, loss, run.plan, table, train)
-    last = run.checkpoints / LAST
+    last, best = run.checkpoints / LAST, run.checkpoints / BEST
+    resumed = str(last) if run.resume and last.exists() else None
+    if resumed is None:
+        best.unlink(missing_ok=True)
     with _quiet(), signals_restored():
         trainer = Trainer(
             accelerator="gpu" if device == "cuda" else "cpu",
@@ -172,12 +181,30 @@ def fit(run: Run, network: nn.Module) -> TrainedModel:
             enable_progress_bar=sys.stderr.isatty(),
             use_distributed_sampler=False,
         )
+        if train.devices > 1:
+            pass_signals_on(trainer)
         try:
-            resumed = str(last) if run.resume and last.exists() else None
             trainer.fit(module, data, ckpt_path=resumed)
         except Stopped:
             _log.warning("stopped; go on later with --resume")
+        except Diverged as error:
+            if not best.exists():
+                raise
+            _log.warning("%s; the best epoch before is kept", error)
+        except ProcessRaisedException as error:
+            _of_a_process(run.folder, error)
     return _export(run, network, table, device)
+
+
+def _of_a_process(folder: Path, error: ProcessRaisedException) -> None:
+    """Go on after an ordered stop in the processes; raise anything else as an error of ours."""
+    kind, _, said = str(error).strip().splitlines()[-1].partition(": ")
+    if kind.endswith(Stopped.__name__):
+        _log.warning("stopped; go on later with --resume")
+    elif kind.startswith("glioscope."):
+        raise GlioscopeError(folder, one_line(said)) from error
+    else:
+        raise error
 
 
 def _data(run: Run) -> CaseData:
@@ -227,6 +254,8 @@ def _export(run: Run, network: nn.Module, table: Tensor, device: str) -> Trained
     }
     network.load_state_dict(weights)
     train, predict = run.recipe.train, run.recipe.predict
+    provenance = run.provenance.model_copy(update={"metrics": _best_scores(run)})
+    save_model(run.folder, weights, run.plan, provenance)  # whole, whatever happens from here on
     forward = torch_engine(network, device, mixed_precision(train.precision, device))
     plan = run.plan
     fixed = (predict.threshold != "auto", predict.smallest != "auto")
@@ -238,7 +267,6 @@ def _export(run: Run, network: nn.Module, table: Tensor, device: str) -> Trained
         _log.info(
             "%s: threshold %.2f, smallest %.3g", target.name, target.threshold, target.smallest
         )
-    provenance = run.provenance.model_copy(update={"metrics": _best_scores(run)})
     return save_model(run.folder, weights, plan, provenance)
 
 
@@ -256,7 +284,8 @@ def _best_scores(run: Run) -> dict[str, float]:
     monitor = run.recipe.train.monitor
     choose = max if monitor == "dice" else min
     best = choose(rows, key=lambda row: float(row[f"valid_{monitor}"]))
-    return {name: float(value) for name, value in best.items() if value}
+    scores = {name: float(value) for name, value in best.items() if value}
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
 def _strategy(devices: int, device: str) -> Any:

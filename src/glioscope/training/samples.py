@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from ..core.case import Case
 from ..core.config import DataSection, SliceRule
 from ..core.errors import DataError
+from ..core.plan import ZERO
 from ..prepare.augment import augment
 from ..prepare.cache import Cache, Prepared
 from ..prepare.scan import target_table
@@ -98,6 +99,7 @@ class TrainingSamples(Dataset[Batch]):
     def __init__(self, cases: Sequence[Case], cache: Cache, data: DataSection, seed: int) -> None:
         self.cases, self.cache, self.data, self.seed = cases, cache, data, seed
         self.table = torch.from_numpy(target_table(cache.plan, cache.labels))
+        self.zeros = [i for i, name in enumerate(cache.plan.channels) if name == ZERO]
 
     def __getitem__(self, draw: Draw) -> Batch:
         """Return one sample, without the batch axis."""
@@ -107,6 +109,7 @@ class TrainingSamples(Dataset[Batch]):
         moved, labels = augment(
             torch.from_numpy(image), torch.from_numpy(mask), self.data.augment, rng
         )
+        moved[self.zeros] = 0
         target = self.table[:, labels.long()]
         return Batch(moved.contiguous(), target)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,12 +45,16 @@ def tuned(
         unit = case.grid.unit
         chances = activate(infer(forward, np.array(case.image), plan), plan)
         truth = table[-len(plan.targets) :, np.array(case.mask)] > 0
+        sizes = SMALLEST[case.grid.unit]
         tables.append(
             [
                 _scores(
-                    _masks(chances, plan, t, fixed[0] or softmax), truth[t], case.grid, fixed[1]
+                    _masks(chances, plan, t, fixed[0] or softmax),
+                    truth[t],
+                    case.grid,
+                    (target.smallest,) if fixed[1] else sizes,
                 )
-                for t in range(len(plan.targets))
+                for t, target in enumerate(plan.targets)
             ]
         )
     means = np.mean(tables, axis=0)  # (targets, thresholds, sizes)
@@ -78,12 +82,15 @@ def _masks(
 
 
 def _scores(
-    masks: Iterable[NDArray[np.bool_]], truth: NDArray[np.bool_], grid: Grid, fixed: bool
+    masks: Iterable[NDArray[np.bool_]],
+    truth: NDArray[np.bool_],
+    grid: Grid,
+    smallest: Sequence[float],
 ) -> list[list[float]]:
     """Return the Dice of each mask, for each smallest island that may be chosen."""
     import cc3d
 
-    sizes = np.array((0.0,) if fixed else SMALLEST[grid.unit])
+    sizes = np.array(smallest)
     total = np.count_nonzero(truth)
     rows = []
     for mask in masks:
