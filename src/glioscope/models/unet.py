@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from torch import nn
@@ -27,7 +28,9 @@ def unet(
         UnknownName: If the library has no such encoder.
         ModelError: If the weights cannot be had.
     """
-    import segmentation_models_pytorch as smp
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*torch\.jit\..* is deprecated")  # while it is imported
+        import segmentation_models_pytorch as smp
 
     known = smp.encoders.get_encoder_names()
     if encoder not in known:

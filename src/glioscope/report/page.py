@@ -155,10 +155,10 @@ def _facts(
 ) -> list[tuple[str, str]]:
     """Return what was counted, in words and numbers."""
     splits = [s for s in map(_text, cases["split"].unique()) if s]
-    patients = len({p for p in map(_text, cases["patient"].unique()) if p})
+    patients = {p for p in map(_text, cases["patient"].unique()) if p}
     failed = max((int(r["failed"]) for r in summary if r["metric"] == metric), default=0)
     facts = [("cases", str(cases["case"].nunique()))]
-    facts += [("patients", str(patients))] if patients else []
+    facts += [("patients", str(len(patients)))] if patients - {*map(_text, cases["case"])} else []
     facts += [("split", ", ".join(splits))] if splits else []
     return [*facts, ("failed", str(failed))]
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from ..core.errors import ModelError
 from ..core.files import replacing
 
-BEST, LAST = "best.ckpt", "last.ckpt"
+CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 _KINDS = {"tuple": tuple, "list": list}
 
 

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, EarlyStopping
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch import seed_everything
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 
@@ -31,36 +24,17 @@ from ..losses.mixing import build_loss
 from ..models import build, models
 from ..models.trained import Provenance, TrainedModel, save_model
 from ..prediction.engines import choose_device, mixed_precision, torch_engine
-from ..prepare.cache import Cache
+from ..prepare.cache import Cache, Prepared
 from ..prepare.scan import target_table
-from .callbacks import (
-    EpochLog,
-    FreshBatchNorm,
-    ProgressBar,
-    StopInOrder,
-    Stopped,
-    pass_signals_on,
-    read_log,
-    signals_restored,
-)
-from .checkpoints import BEST, LAST, KeepBestAndLast, SafeCheckpoint
+from .callbacks import Stopped, pass_signals_on, read_log, signals_restored
+from .checkpoints import BEST, CHECKPOINTS, LAST, SafeCheckpoint
 from .data import CaseData
 from .module import Diverged, Segmenter
 from .samples import training_slices
+from .trainer import make_trainer, quiet
 from .tuning import tuned
 
 _log = logging.getLogger("glioscope")
-_FOREIGN = (
-    r".*does not have many workers.*",
-    r".*recommended to use `self.log.*sync_dist.*",
-    r".*number of training batches .* is smaller than the logging interval.*",
-    r".*Starting from v1\.9\.0, `tensorboardX`.*",
-    r".*isinstance\(treespec, LeafSpec\).*",
-    r".*`torch.jit.*` is deprecated.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
-    r".*lr_scheduler\.step\(\).* before .*optimizer\.step\(\).*",
-)
-"""Warnings of the libraries beneath that ask nothing of our users."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +62,7 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     @property
     def cache(self) -> Cache:
@@ -128,7 +102,7 @@ def make_network(recipe: Recipe, plan: Plan) -> nn.Module:
         raise RecipeError("train.devices", f"is {train.devices}", f"at most {found} (GPUs here)")
     if train.batch < traits.min_batch:
         raise RecipeError("train.batch", f"is {train.batch}", f"at least {traits.min_batch}")
-    with _quiet():
+    with quiet():
         seed_everything(train.seed, verbose=False)
         return build(
             plan.network, inputs=len(plan.channels), outputs=plan.outputs, arguments=plan.arguments
@@ -165,22 +139,8 @@ def fit(run: Run, network: nn.Module) -> TrainedModel:
     resumed = str(last) if run.resume and last.exists() else None
     if resumed is None:
         best.unlink(missing_ok=True)
-    with _quiet(), signals_restored():
-        trainer = Trainer(
-            accelerator="gpu" if device == "cuda" else "cpu",
-            devices=train.devices,
-            strategy=_strategy(train.devices, device),
-            precision=_precision(train.precision, device),
-            max_epochs=train.epochs,
-            callbacks=_callbacks(run),
-            logger=TensorBoardLogger(str(run.folder), name="tensorboard", version=""),
-            plugins=[SafeCheckpoint()],
-            default_root_dir=str(run.folder),
-            num_sanity_val_steps=0,
-            enable_model_summary=False,
-            enable_progress_bar=sys.stderr.isatty(),
-            use_distributed_sampler=False,
-        )
+    with quiet(), signals_restored():
+        trainer = make_trainer(run.folder, train, device)
         if train.devices > 1:
             pass_signals_on(trainer)
         try:
@@ -224,28 +184,6 @@ def _data(run: Run) -> CaseData:
     )
 
 
-def _callbacks(run: Run) -> list[Callback]:
-    train = run.recipe.train
-    monitor, sign = f"valid_{train.monitor}", 1 if train.monitor == "dice" else -1
-    callbacks: list[Callback] = [
-        EpochLog(run.folder / "log.csv"),
-        StopInOrder(run.checkpoints / BEST),
-        FreshBatchNorm(),
-        KeepBestAndLast(run.checkpoints, monitor, sign),
-    ]
-    if train.patience is not None:
-        mode = "max" if sign > 0 else "min"
-        callbacks.insert(
-            0,
-            EarlyStopping(
-                monitor, train.min_delta, train.patience, mode=mode, check_on_train_epoch_end=True
-            ),
-        )
-    if sys.stderr.isatty():
-        callbacks.append(ProgressBar())
-    return callbacks
-
-
 def _export(run: Run, network: nn.Module, table: Tensor, device: str) -> TrainedModel:
     """Write the model of the best epoch, with thresholds chosen on validation."""
     checkpoint = SafeCheckpoint().load_checkpoint(run.checkpoints / BEST)
@@ -270,7 +208,9 @@ def _export(run: Run, network: nn.Module, table: Tensor, device: str) -> Trained
     return save_model(run.folder, weights, plan, provenance)
 
 
-def _advancing(cache: Cache, cases: Sequence[Case], advance: Any) -> Iterator[Any]:
+def _advancing(
+    cache: Cache, cases: Sequence[Case], advance: Callable[[], None]
+) -> Iterator[Prepared]:
     for case in cases:
         yield cache.load(case)
         advance()
@@ -286,34 +226,3 @@ def _best_scores(run: Run) -> dict[str, float]:
     best = choose(rows, key=lambda row: float(row[f"valid_{monitor}"]))
     scores = {name: float(value) for name, value in best.items() if value}
     return {name: value for name, value in scores.items() if math.isfinite(value)}
-
-
-def _strategy(devices: int, device: str) -> Any:
-    if devices == 1:
-        return "auto"
-    backend = "nccl" if device == "cuda" else "gloo"
-    return DDPStrategy(start_method="spawn", process_group_backend=backend)
-
-
-def _precision(precision: str, device: str) -> Any:
-    names = {"torch.bfloat16": "bf16-mixed", "torch.float16": "16-mixed"}
-    return names.get(str(mixed_precision(precision, device)), "32-true")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the libraries' advertisements; nothing of ours is hidden."""
-    loggers = [
-        logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric", "huggingface_hub")
-    ]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            for message in _FOREIGN:
-                warnings.filterwarnings("ignore", message)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
