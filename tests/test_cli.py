@@ -204,7 +204,7 @@ def test_score_needs_no_model(glioscope, tmp_path: Path) -> None:
                 path.parent.mkdir(exist_ok=True)
                 nib.save(nib.Nifti1Image(array, affine), path)
     done = glioscope("score", tmp_path / "truth", tmp_path / "pred", "--out", tmp_path / "out")
-    assert done.code in (0, 1)
+    assert done.code == 1
     assert header(tmp_path / "out" / "metrics.csv") == METRICS
     lines = {(r["case"], r["region"], r["metric"]): r for r in rows(tmp_path / "out/metrics.csv")}
     assert float(lines["p0", "WT", "dice"]["value"]) == 1
@@ -339,3 +339,57 @@ def test_pretrained_weights_that_cannot_be_had(glioscope, tmp_path: Path, monkey
     assert "ImageNet weights of resnet34: the weights cannot be downloaded" in done.err
     assert "--set model.pretrained=none" in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_recorded_and_what_was_made_stays(
+    glioscope, tiny_model, tmp_path: Path, monkeypatch
+) -> None:
+    import errno
+
+    from glioscope.core.files import storage_error
+    from glioscope.formats.nifti import write_nifti as write
+
+    first = write_case(tmp_path / "in")
+    for name in ("b", "c"):
+        twin = tmp_path / "in" / name
+        twin.mkdir()
+        for path in first.iterdir():
+            (twin / path.name.replace(first.name, name)).write_bytes(path.read_bytes())
+    done = []
+
+    def until_full(path, volume, like=None):
+        if done:
+            raise storage_error(path, OSError(errno.ENOSPC, "No space left on device"))
+        done.append(path)
+        write(path, volume, like)
+
+    monkeypatch.setattr("glioscope.api.predicting.write_nifti", until_full)
+    outcome = glioscope("predict", tiny_model, tmp_path / "in", "--out", tmp_path / "out")
+    assert outcome.code == 1
+    assert "the disk is full; free some space" in outcome.err
+    listed = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [bool(r["error"]) for r in listed] == [False, True, True]
+    assert [p.name for p in (tmp_path / "out").glob("*.nii.gz")] == [done[0].name]
+
+
+def test_skipped_cases_count_as_missed_or_are_left_out(
+    glioscope, tiny_model, tmp_path: Path
+) -> None:
+    good = write_case(tmp_path / "in")
+    for name, broken in (("no-scan", "t2"), ("no-truth", "seg")):
+        twin = tmp_path / "in" / name
+        twin.mkdir()
+        for path in good.iterdir():
+            keep = 100 if path.name.endswith(f"-{broken}.nii.gz") else None
+            (twin / path.name.replace(good.name, name)).write_bytes(path.read_bytes()[:keep])
+    out = tmp_path / "out"
+    done = glioscope("evaluate", tiny_model, tmp_path / "in", "--out", out)
+    assert done.code == 2
+    assert len(done.err.strip().splitlines()) == 2
+    assert not out.exists()
+    done = glioscope("evaluate", tiny_model, tmp_path / "in", "--out", out, "--skip-bad")
+    assert done.code == 1
+    dice = {r["case"]: r for r in rows(out / "metrics.csv") if r["metric"] == "dice"}
+    assert set(dice) == {good.name, "no-scan"}
+    assert dice["no-scan"]["value"] == "0"
+    assert "t2.nii.gz" in dice["no-scan"]["reason"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from glioscope.core.errors import BadCase, CaseErrors, DataError, StorageError, 
 from glioscope.core.files import replacing, write_json, write_text
 from glioscope.core.labels import SCHEMES, decide, numbered, scheme
 from glioscope.core.splits import make_splits, patients_on_both_sides, read_splits
+from glioscope.core.volume import Volume
+from glioscope.formats.nifti import write_nifti
 from glioscope.formats.opening import open_dataset
 
 BRATS2023 = ("brats2023", "brats2024")
@@ -117,10 +120,16 @@ def test_two_cases_of_one_name_are_refused() -> None:
         Dataset(one.path, "test", one.cases * 2, one.labels)
 
 
-def test_the_fingerprint_knows_the_files_but_not_the_folder() -> None:
-    first, other = (open_dataset(f"phantom:cases=2,seed={s}") for s in (0, 1))
-    assert first.fingerprint == open_dataset("phantom:cases=2,seed=0").fingerprint
-    assert first.fingerprint != other.fingerprint
+def test_the_fingerprint_knows_the_files_but_not_the_folder(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    for number, name in enumerate(("t1", "seg", "flair")):
+        volume = Volume(np.full((1, 3, 3, 3), number, np.uint8), ("image",))
+        write_nifti(data / "P1" / f"P1_{name}.nii", volume)
+    shutil.copytree(data, copy)
+    first = open_dataset(data)
+    assert first.fingerprint == open_dataset(copy).fingerprint
+    write_nifti(copy / "P1" / "P1_t1.nii", Volume(np.zeros((1, 3, 3, 4), np.uint8), ("image",)))
+    assert first.fingerprint != open_dataset(copy).fingerprint
 
 
 def fail_while_writing(path: Path) -> None:

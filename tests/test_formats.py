@@ -16,7 +16,8 @@ from glioscope.core.labels import SCHEMES
 from glioscope.core.volume import Volume
 from glioscope.formats import formats
 from glioscope.formats.nifti import NiftiMask, NiftiSource, write_nifti
-from glioscope.formats.opening import mask_stem, open_dataset, open_inputs
+from glioscope.formats.opening import open_dataset, open_inputs
+from glioscope.formats.paths import mask_stem
 
 
 def scan(path: Path, value: int = 1) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glioscope.core.errors import DataError
+from glioscope.core.errors import DataError, UndecidedLabels
 from glioscope.core.labels import SCHEMES
 from glioscope.core.volume import Volume
 from glioscope.formats.brats import brats
@@ -111,6 +111,36 @@ def test_the_stray_mask_of_2020_is_taken_and_said(tmp_path: Path) -> None:
     assert dataset.cases[0].mask is not None
     assert dataset.cases[0].mask.path.name == "W39_1998.09.19_Segm.nii"
     assert "W39_1998.09.19_Segm.nii" in dataset.notes[0]
+
+
+def test_file_names_go_before_a_folder_that_tells_less(tmp_path: Path) -> None:
+    name = "BraTS-GLI-00005-100"
+    for sequence in ("t1n", "t1c"):
+        scan(tmp_path / "new" / f"{name}-{sequence}.nii.gz")
+    dataset = open_dataset(tmp_path)
+    (only,) = dataset.cases
+    assert (only.id, only.patient, only.timepoint) == (name, "BraTS-GLI-00005", "100")
+    assert dataset.labels == SCHEMES["brats2023"]
+
+
+def test_several_cases_may_lie_in_one_split_folder(tmp_path: Path) -> None:
+    for name in ("A_t1", "A_flair", "B_t1"):
+        scan(tmp_path / "train" / f"{name}.nii")
+    cases = open_dataset(tmp_path).cases
+    assert [(c.id, c.split) for c in cases] == [("A", "train"), ("B", "train")]
+
+
+def test_black_and_white_masks_are_binary(tmp_path: Path) -> None:
+    case(tmp_path / "P1", "t1c", mask=(255,))
+    dataset = open_dataset(tmp_path)
+    (only,) = dataset.cases
+    assert dataset.labels == SCHEMES["binary"]
+    mask = only.read_mask(dataset.labels)
+    assert set(np.unique(mask.array)) == {0, 1}
+    assert mask.notes == ("masks of 0 and 255 were read as 0 and 1",)
+    case(tmp_path / "P2", "t1c", mask=(1, 255))
+    with pytest.raises(UndecidedLabels, match="store the masks as 0 and 1"):
+        open_dataset(tmp_path)
 
 
 def test_several_cases_in_one_folder_are_told_by_their_files(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from glioscope.core.errors import DataError
 from glioscope.core.labels import SCHEMES
 from glioscope.core.volume import Volume
 from glioscope.formats.nifti import write_nifti
-from glioscope.formats.opening import open_dataset
+from glioscope.formats.opening import open_dataset, open_inputs
 
 TRUTH = np.zeros((24, 32), np.uint8)
 TRUTH[5:17, 7:22] = 1
@@ -138,6 +138,9 @@ def test_patients_csv_groups(tmp_path: Path) -> None:
     table.write_text("id,patient\n1,p\n2,\n")
     with pytest.raises(DataError, match=r"2 of 3 cases have no patient \(such as 2\)"):
         open_dataset(tmp_path)
+    table.write_text("id,patient\n1,p\n2,p\n3,p\n1.png,q\n")
+    with pytest.raises(DataError, match=r"1 belongs to p and to q; expected one patient"):
+        open_dataset(tmp_path)
     table.write_text("name,patient\n1,p\n")
     with pytest.raises(DataError, match="expected patient and one of id"):
         open_dataset(tmp_path)
@@ -153,6 +156,18 @@ def test_a_mask_without_image_and_two_of_one_name_are_refused(tmp_path: Path) ->
     picture(tmp_path / "images" / "2.bmp")
     with pytest.raises(DataError, match=r"has the same name as 2\.(bmp|png)"):
         open_dataset(tmp_path)
+
+
+def test_bad_masks_do_not_stop_a_prediction(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        picture(tmp_path / "images" / f"{name}.png")
+        picture(tmp_path / "masks" / f"{name}.jpg", TRUTH * 0)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"JPEG masks hold|masks have no image"):
+            open_dataset(tmp_path)
+        found = open_inputs([tmp_path], {})
+        assert [(c.id, c.mask) for c, _ in found] == [("1", None), ("2", None)]
+        picture(tmp_path / "masks" / "3.png")
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:

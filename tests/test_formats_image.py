@@ -12,6 +12,7 @@ from glioscope.core.case import Source
 from glioscope.core.volume import Volume
 from glioscope.formats.image import ImageMask, ImageSource, read_mask, write_image
 from glioscope.formats.nifti import write_nifti
+from glioscope.formats.opening import open_dataset
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 3 rows, 4 columns
 
@@ -101,6 +102,18 @@ def test_read_mask_binarises_the_noise_of_jpeg(tmp_path: Path) -> None:
     Image.fromarray(truth // 255).save(tmp_path / "empty.jpg")
     assert not read_mask(tmp_path / "empty.jpg").array.any()
     np.testing.assert_array_equal(read_mask(tmp_path / "a.jpg").array[0, :, :, 0].T, truth > 0)
+
+
+def test_read_mask_and_pairs_agree_on_what_is_half(tmp_path: Path) -> None:
+    truth = GREY > 100
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        saved(tmp_path / folder / "a.png", (truth * 100).astype(np.uint8))
+    mask = read_mask(tmp_path / "masks" / "a.png")
+    assert mask.notes == ("mask images were binarised at 50",)
+    (case,) = open_dataset(tmp_path).cases
+    for array in (mask.array, case.mask.read().array):  # type: ignore[union-attr]
+        np.testing.assert_array_equal(array[0, :, :, 0].T, truth)
 
 
 def test_read_mask_reads_nifti_labels_as_they_are(tmp_path: Path) -> None:

@@ -13,11 +13,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from glioscope.core.errors import StorageError
 from glioscope.core.labels import SCHEMES, numbered
 from glioscope.core.volume import Volume
 from glioscope.report import figures, plots
-from glioscope.report.page import Picture, Report, render, write_report
+from glioscope.report.page import Picture, Report, render
 from glioscope.report.scene import best_slice
 
 BRATS, BINARY = SCHEMES["brats2023"], SCHEMES["binary"]
@@ -425,11 +424,3 @@ class TestPage:
     def test_no_case_at_all_is_a_page_too(self):
         nothing = metrics_table(1).head(0)
         assert "<dt>cases</dt><dd>0<" in render(Report("t", "", [], nothing))
-
-    def test_is_written_whole_or_not_at_all(self, tmp_path: Path):
-        path = tmp_path / "out" / "report.html"
-        write_report(path, self.report(metrics_table(2)))
-        assert path.read_text(encoding="utf-8").endswith("</html>")
-        assert [p.name for p in path.parent.iterdir()] == ["report.html"]
-        with pytest.raises(StorageError):
-            write_report(path / "below-a-file.html", self.report(metrics_table(2)))

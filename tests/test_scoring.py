@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glioscope.core.errors import CaseErrors, DataError, UnknownName
+from glioscope.core.errors import CaseErrors, DataError, UndecidedLabels, UnknownName
 from glioscope.core.labels import SCHEMES, numbered, scheme
 from glioscope.core.volume import Volume
 from glioscope.evaluation.scoring import missing_rows, score_case, score_folders, shared_names
@@ -122,6 +122,7 @@ def test_a_missing_prediction_is_the_worst_of_everything() -> None:
     assert [(r.region, r.metric) for r in rows] == [(r.region, r.metric) for r in real]
     assert all(row.value == metrics[row.metric].traits.worst for row in rows)
     assert {row.reason for row in rows} == {"no prediction"}
+    assert {row.reason for row in missing_rows(["ET"], reason="cut off", **ABOUT)} == {"cut off"}
 
 
 def test_a_whole_case_is_scored_in_time() -> None:
@@ -147,11 +148,11 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
     assert result.labels == BRATS
     assert result.warnings == ()
     assert [(pair.case, pair.prediction.name) for pair in result.cases] == [
-        ("p1", "p1.nii.gz"),
         ("p2", "p2.nii.gz"),
+        ("x", "p1.nii.gz"),  # a mask beside its scans has the name of its case
     ]
     found = values(result.rows)
-    assert found["p1", "WT"] == 1 > found["p2", "WT"] > 0.5
+    assert found["x", "WT"] == 1 > found["p2", "WT"] > 0.5
     assert {row.split for row in result.rows} == {""}
 
 
@@ -215,6 +216,20 @@ def test_labels_are_decided_once_over_both_sides(tmp_path: Path) -> None:
     assert values(found.rows)["a", "ET"] == 1  # both empty
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_two_conventions_are_not_taken_for_a_third(tmp_path: Path, swap: bool) -> None:
+    old = write(tmp_path / "old", a=tumour())
+    new = write(tmp_path / "new", a=tumour(values=(1, 2, 3)))
+    truth, prediction = (new, old) if swap else (old, new)
+    with pytest.raises(UndecidedLabels, match="one label scheme on both sides; convert one side"):
+        score_folders(truth, prediction, None)
+    cavity = tumour(values=(1, 2, 3))
+    cavity[0, 0] = 4
+    write(truth, a=cavity)
+    write(prediction, a=tumour(values=(1, 2, 3)))
+    assert score_folders(truth, prediction, None).labels.name == "brats2024"
+
+
 def test_names_narrow_the_schemes(tmp_path: Path) -> None:
     no_enhancing = np.where(tumour() == 4, 0, tumour())
     for name, expected in (("BraTS2021_00006", "brats2021"), ("BraTS20_Training_001", "brats2021")):
@@ -231,6 +246,14 @@ def test_patients_are_the_names_less_their_time_points(tmp_path: Path) -> None:
     )
     assert {row.patient for row in result.rows} == {"BraTS-GLI-00005"}
     assert {row.case for row in result.rows} == set(names)
+
+
+def test_patients_csv_goes_before_the_names(tmp_path: Path) -> None:
+    square = np.eye(20, dtype=np.uint8)
+    truth = write_png(tmp_path / "truth", **dict.fromkeys(["a_mask", "b", "c"], square))
+    (truth / "patients.csv").write_text("file,patient\na_mask.png,anna\nb.png,anna\n")
+    rows = score_folders(truth, truth, None).rows
+    assert {(row.case, row.patient) for row in rows} == {("a", "anna"), ("b", "anna"), ("c", "c")}
 
 
 def test_unknown_labels_are_refused(tmp_path: Path) -> None:
@@ -250,6 +273,7 @@ def test_binary_predictions_of_a_labelled_truth(tmp_path: Path) -> None:
     truth = write(tmp_path / "truth", a=tumour())
     prediction = write(tmp_path / "prediction", a=(tumour() > 0).astype(np.uint8))
     assert "--labels binary" in score_folders(truth, prediction, None).warnings[0]
+    assert "the truth holds no label but 1" in score_folders(prediction, truth, None).warnings[0]
     found = score_folders(truth, prediction, BINARY)
     assert found.warnings == ()
     assert values(found.rows) == {("a", "tumour"): 1.0, ("a", "background"): 1.0}
@@ -266,7 +290,9 @@ def test_black_and_white_masks_of_any_kind_are_binary(tmp_path: Path) -> None:
     assert values(result.rows)["a.b", "tumour"] == pytest.approx(9 / 12)
     write_png(prediction, **{"a.b": shifted})
     (truth / "a.b_mask.png").rename(truth / "a.b.png")
-    found = values(score_folders(truth, prediction, None).rows)
+    result = score_folders(truth, prediction, None)
+    assert result.warnings == ("mask images were binarised at 128 (in 2 cases)",)
+    found = values(result.rows)
     assert found["a.b", "tumour"] == pytest.approx(9 / 12)
     assert found["c", "tumour"] == 1
 
@@ -275,8 +301,17 @@ def test_nifti_masks_of_255_are_binary(tmp_path: Path) -> None:
     one = (tumour() > 0).astype(np.uint8)
     truth = write(tmp_path / "truth", a=one)
     prediction = write(tmp_path / "prediction", a=one * 255)
-    result = score_folders(truth, prediction, None)
-    assert values(result.rows) == {("a", "tumour"): 1.0, ("a", "background"): 1.0}
+    for labels in (None, BINARY):
+        result = score_folders(truth, prediction, labels)
+        assert values(result.rows) == {("a", "tumour"): 1.0, ("a", "background"): 1.0}
+        assert result.warnings == ("masks of 0 and 255 were read as 0 and 1 (in 1 cases)",)
+    labelled = write(tmp_path / "labelled", a=tumour())
+    found = score_folders(prediction, labelled, None)
+    assert found.labels == BRATS
+    assert "--labels binary" in found.warnings[0]
+    write(prediction, a=np.where(tumour() == 4, 255, tumour()).astype(np.uint8))
+    with pytest.raises(UndecidedLabels, match="store the masks as 0 and 1"):
+        score_folders(labelled, prediction, None)
 
 
 def test_images_beside_their_masks_are_passed_over(tmp_path: Path) -> None:
@@ -286,6 +321,36 @@ def test_images_beside_their_masks_are_passed_over(tmp_path: Path) -> None:
     truth = write_png(tmp_path / "truth", a=picture, a_mask=square)
     prediction = write_png(tmp_path / "prediction", a=square)
     assert values(score_folders(truth, prediction, None).rows)["a", "tumour"] == 1
+
+
+def test_no_mask_is_passed_over_for_the_name_of_another(tmp_path: Path) -> None:
+    names = ["a", "b", "c_mask"]
+    truth = write_png(tmp_path / "truth", **dict.fromkeys(names, np.eye(20, dtype=np.uint8)))
+    cases = score_folders(truth, truth, None).cases
+    assert [pair.case for pair in cases] == ["a", "b", "c"]
+
+
+def test_masks_without_a_name_of_their_own_have_that_of_their_case(tmp_path: Path) -> None:
+    truth = write(tmp_path / "truth", **{"a/seg": tumour(), "b/seg": tumour(1)})
+    prediction = write(tmp_path / "prediction", **{"b": tumour(1), "a/seg": tumour()})
+    result = score_folders(truth, prediction, None)
+    assert [(pair.case, pair.truth.parent.name) for pair in result.cases] == [
+        ("a", "a"),
+        ("b", "b"),
+    ]
+    assert set(values(result.rows).values()) == {1.0}
+    files = score_folders(truth / "a" / "seg.nii.gz", prediction / "a" / "seg.nii.gz", None)
+    assert {row.case for row in files.rows} == {"a"}
+    alone = write(tmp_path / "alone", seg=tumour())
+    assert score_folders(alone, alone, None).cases[0].case == "seg"
+
+
+def test_a_stray_mask_beside_scans_belongs_to_their_case(tmp_path: Path) -> None:
+    name = "BraTS20_Training_355"
+    files = {f"{name}/{name}_t1": tumour(), f"{name}/W39_1998.09.19_Segm": tumour()}
+    prediction = write(tmp_path / "prediction", **{name: tumour()})
+    (pair,) = score_folders(write(tmp_path / "truth", **files), prediction, None).cases
+    assert (pair.case, pair.prediction) == (name, prediction / f"{name}.nii.gz")
 
 
 def test_two_files_are_a_pair_whatever_their_names(tmp_path: Path) -> None:

@@ -9,23 +9,22 @@ import numpy as np
 import pandas as pd
 
 from ..core.dataset import Dataset
-from ..core.errors import BadCase, CaseErrors, DataError, UnknownName
+from ..core.errors import CaseErrors, DataError, UnknownName
 from ..core.labels import Labels
 from ..core.progress import progress
 from ..core.splits import NAMES, read_splits
-from ..evaluation.running import Subject, check, evaluate_cases
+from ..evaluation.running import Outcome, Subject, check, evaluate_cases
 from ..evaluation.scoring import shared_names, with_tumour
-from ..evaluation.tables import Row
 from ..formats.opening import open_dataset
 from ..losses.mixing import build_loss
 from ..models import trained
 from ..models.trained import TrainedModel
 from ..prediction.predictor import Predictor
 from ..report.figures import compared, overlay
-from ..report.page import Picture
-from ..report.plots import learning_curves
+from ..report.page import Picture, Report
+from ..report.plots import learning_curves, score_against_size
 from .predicting import predictor_of
-from .scoring import Evaluation, Page, write_evaluation
+from .scoring import Evaluation, table_of, write_evaluation
 
 
 def evaluate(  # noqa: PLR0913 - one argument per option of the verb
@@ -60,26 +59,31 @@ def evaluate(  # noqa: PLR0913 - one argument per option of the verb
             dataset.path, "no case has a mask", "reference segmentations to score against"
         )
     subjects, chosen = _subjects(loaded, dataset, split)
-    problems = check(loaded.plan, subjects)
+    with progress("checking", len(subjects)) as advance:
+        problems = check(loaded.plan, subjects, dataset.labels, advance)
     if problems and (not skip_bad or len(problems) == len(subjects)):
         raise CaseErrors(problems)
     predictor = predictor_of(loaded, device)
     loss = build_loss(loaded.provenance.recipe.loss, loaded.plan.activation)
     with progress("evaluating", len(subjects)) as advance:
-        rows, bad = evaluate_cases(predictor, loss, subjects, dataset.labels, advance)
+        outcome = evaluate_cases(predictor, loss, subjects, dataset.labels, advance)
+    bad = outcome.bad
     if bad and (not skip_bad or len(bad) == len(subjects)):
         raise CaseErrors(bad)
     warnings = [
         *_seen_before(loaded, subjects),
-        *(f"{case.case} was skipped: {case}" for case in bad),
+        *(f"{case.case} counts as missed: {case}" for case in outcome.missed),
+        *(f"{case.case} is left out: {case}" for case in outcome.left_out),
     ]
-    pictures = _pictures(predictor, dataset.labels, subjects, rows, bad)
-    report = Page(
+    sizes = pd.DataFrame(outcome.sizes, columns=["case", "region", "size"])
+    unit = "ml" if loaded.plan.dims == 3 else "pixels"
+    report = Report(
         title=f"{loaded.provenance.recipe.name} on {dataset.path.name}",
         subtitle=f"{len(subjects)} cases of the split {chosen}",
         warnings=warnings,
-        pictures=pictures,
+        pictures=_pictures(predictor, dataset.labels, subjects, outcome),
         curves_svg=_curves(loaded),
+        size_svg=score_against_size(table_of(outcome.rows), sizes, unit),
         settings=loaded.provenance.recipe.model_dump(mode="json"),
         notes=dataset.notes,
     )
@@ -92,7 +96,7 @@ def evaluate(  # noqa: PLR0913 - one argument per option of the verb
         "split": chosen,
         "labels": dataset.labels.name,
     }
-    return write_evaluation(Path(out), rows, report, facts, len(bad))
+    return write_evaluation(Path(out), outcome.rows, report, facts, len(bad))
 
 
 def _subjects(
@@ -106,7 +110,8 @@ def _subjects(
     if path.is_file() and dataset.fingerprint == model.provenance.data.get("fingerprint"):
         splits = read_splits(path, dataset)
         of = {case.id: splits.of(case.id) or "" for case in dataset.cases}
-    chosen = split or ("test" if "test" in of.values() else "all")
+    known = {of[case.id] for case in dataset.with_masks()}
+    chosen = split or ("test" if "test" in known else "all")
     subjects = [
         Subject(case, of[case.id])
         for case in dataset.with_masks()
@@ -115,7 +120,7 @@ def _subjects(
     if not subjects:
         raise DataError(
             dataset.path, f"no case with a mask is in the split {chosen}",
-            f"one of {', '.join(sorted(set(of.values()) - {''})) or 'no splits'}",
+            f"one of {', '.join(sorted(known - {''})) or 'no splits'}",
             "try --split all",
         )  # fmt: skip
     return subjects, chosen
@@ -147,17 +152,16 @@ def _pictures(
     predictor: Predictor,
     labels: Labels,
     subjects: Sequence[Subject],
-    rows: Sequence[Row],
-    bad: Sequence[BadCase],
+    outcome: Outcome,
 ) -> list[Picture]:
     """Draw the best, the median and the worst case by mean Dice, truth against prediction."""
     ours = predictor.plan.labels
     shared = shared_names(ours, labels)
     mine, theirs = with_tumour(ours, labels), with_tumour(labels, ours)
     regions = [name for name in shared if name in {*mine.outlines, *theirs.regions}] or shared
-    failed = {case.case for case in bad}
+    failed = {case.case for case in outcome.bad}
     dice: dict[str, list[float]] = {}
-    for row in rows:
+    for row in outcome.rows:
         if row.metric == "dice" and row.region in regions and row.value is not None:
             dice.setdefault(row.case, []).append(row.value)
     ranked = sorted((float(np.mean(v)), case) for case, v in dice.items() if case not in failed)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import (
-    CaseErrors,
-    DataError,
-    GlioscopeError,
-    ModelError,
-    StorageError,
-    one_line,
-)
-from ..core.files import read_json, replacing, write_json
+from ..core.errors import CaseErrors, DataError, GlioscopeError, ModelError, StorageError
+from ..core.files import replacing
 from ..core.labels import Labels, scheme
 from ..core.progress import progress
 from ..formats.image import write_image
@@ -31,46 +22,19 @@ from ..models import trained
 from ..prediction.engines import choose_device, mixed_precision, torch_engine
 from ..prediction.predictor import Predictor, Segmentation
 from ..prediction.window import with_flips
-
-_log = logging.getLogger("glioscope")
-_LIST = "predictions.json"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A line of `predictions.json`.
-
-    Attributes:
-        case: Case id.
-        inputs: Files it was made from.
-        mask: The mask file; None if there is an error.
-        labels: Name of the label scheme of the mask.
-        values: Stored value of each class.
-        model_sha256: Hash of the model's weights.
-        engine: What ran the network.
-        seconds: How long the case took.
-        volume_ml: Volume of each region and class in ml; empty where the spacing is unknown.
-        warnings: What the reader of the mask must know.
-        error: Why there is no mask; None if there is one.
-    """
-
-    case: str
-    inputs: list[str]
-    mask: str | None
-    labels: str
-    values: dict[str, int]
-    model_sha256: str
-    engine: str
-    seconds: float
-    volume_ml: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    error: str | None = None
+from .predictions import Prediction, merged, read_predictions, write_predictions
 
 
 class _Job(NamedTuple):
     case: Case
     labels: Labels
     mask: Path
+
+
+class _Outputs(NamedTuple):
+    folder: Path
+    probabilities: bool
+    preview: bool
 
 
 def load_model(folder: str | Path, device: str = "auto", *, flips: bool = False) -> Predictor:
@@ -124,32 +88,25 @@ def predict(  # noqa: PLR0913 - one argument per option of the verb
     loaded = trained.load_model(Path(model))
     folder = Path(out)
     jobs = _jobs(loaded, open_inputs(inputs, files or {}, labels), labels, folder)
-    earlier = _earlier(folder)
+    earlier = read_predictions(folder)
     predictor = predictor_of(loaded, device, flips)
     todo = [job for job in jobs if not (skip_existing and job.mask.exists())]
+    outputs = _Outputs(folder, probabilities, preview)
     done: list[Prediction] = []
     errors: list[GlioscopeError] = []
     try:
         with progress("segmenting", len(todo)) as advance:
             for job in todo:
-                try:
-                    record, result = _segment(loaded, predictor, job)
-                    _write(job, result, folder, probabilities, preview)
-                except (DataError, StorageError) as error:
-                    errors.append(error)
-                    record = _record(loaded, job, 0.0, error=str(error))
+                record = _attempt(loaded, predictor, job, outputs, errors)
                 done.append(record)
                 advance()
-                if errors and isinstance(errors[-1], StorageError):
-                    break  # the next one would not find more room
-        if errors and len(errors) == len(done) and len(todo) == len(jobs):
-            raise CaseErrors(errors)
     finally:
-        if len(errors) < len(done):
-            everything = _merged(earlier, done)
-            write_json(folder / _LIST, [asdict(record) for record in everything])
+        if len(errors) < len(done) or len(todo) < len(jobs):
+            write_predictions(folder, merged(folder, earlier, done))
+    if errors and len(errors) == len(jobs):
+        raise CaseErrors(errors)
     names = {job.case.id for job in jobs}
-    return [record for record in _merged(earlier, done) if record.case in names]
+    return [record for record in merged(folder, earlier, done) if record.case in names]
 
 
 def predictor_of(model: trained.TrainedModel, device: str, flips: bool = False) -> Predictor:
@@ -167,15 +124,16 @@ def _jobs(
     folder: Path,
 ) -> list[_Job]:
     """Return what is to be done; two inputs of one name are refused before any work."""
-    jobs: dict[Path, _Job] = {}
+    jobs: dict[str, _Job] = {}
     for case, own in cases:
         mask = folder / _mask_name(case)
-        if mask in jobs:
+        name = stem(mask)
+        if name in jobs:
             raise DataError(
-                case.path, f"its mask would be {mask.name}, as that of {jobs[mask].case.path}",
+                case.path, f"its mask would be named {name}, as that of {jobs[name].case.path}",
                 "one name per case", "segment them into different folders",
             )  # fmt: skip
-        jobs[mask] = _Job(case, _output_labels(model, own, labels), mask)
+        jobs[name] = _Job(case, _output_labels(model, own, labels), mask)
     return list(jobs.values())
 
 
@@ -199,35 +157,51 @@ def _output_labels(model: trained.TrainedModel, own: Labels | None, chosen: str 
     return wanted
 
 
-def _segment(
-    model: trained.TrainedModel, predictor: Predictor, job: _Job
-) -> tuple[Prediction, Segmentation]:
+def _attempt(
+    model: trained.TrainedModel,
+    predictor: Predictor,
+    job: _Job,
+    outputs: _Outputs,
+    errors: list[GlioscopeError],
+) -> Prediction:
+    """Segment a case and write its mask; what goes wrong is added to the errors."""
     started = time.monotonic()
     try:
+        if errors and isinstance(errors[-1], StorageError):
+            raise errors[-1]  # there is no room for this one either
         result = predictor.segment(job.case)
-    except (MemoryError, RuntimeError) as error:
-        said = one_line(str(error).split("\n", 1)[0]) or type(error).__name__
-        raise DataError(
-            job.case.path, f"the network failed ({said})", "", "try --device cpu, or a smaller scan"
-        ) from error
-    voxel = result.mask.grid.voxel_ml
-    own = model.plan.labels
+        _write(job, result, outputs)
+    except (DataError, StorageError) as error:
+        errors.append(error)
+        return _record(model, job, error=str(error))
+    own, voxel = model.plan.labels, result.mask.grid.voxel_ml
     volumes = {}
     if voxel is not None:
         stored = result.mask.array
         volumes = {n: round(float(own.mask(stored, n).sum()) * voxel, 4) for n in own.outlines}
+    return _record(
+        model,
+        job,
+        seconds=round(time.monotonic() - started, 3),
+        volume_ml=volumes,
+        warnings=_warnings(model, job.case, result),
+    )
+
+
+def _warnings(model: trained.TrainedModel, case: Case, result: Segmentation) -> list[str]:
     warnings = list(result.notes)
     if not result.mask.array.any():
         warnings.append("no tumour was found")
-    trained_on = set(model.provenance.trained_on)
-    if job.case.id in trained_on:
-        warnings.append("the model was trained on a case of this name")
-    seconds = round(time.monotonic() - started, 3)
-    record = _record(model, job, seconds, volume_ml=volumes, warnings=warnings)
-    return record, result
+    if case.id in model.provenance.trained_on:
+        warnings.append("the model was trained or tuned on a case of this name")
+    elif case.patient in model.provenance.patients:
+        warnings.append("the model was trained or tuned on a patient of this name")
+    return warnings
 
 
-def _record(model: trained.TrainedModel, job: _Job, seconds: float, **more: Any) -> Prediction:
+def _record(
+    model: trained.TrainedModel, job: _Job, seconds: float = 0.0, **more: Any
+) -> Prediction:
     used = [job.case.channels[n] for n in model.plan.sequences if n in job.case.channels]
     stored = _stored(job)
     return Prediction(
@@ -243,17 +217,15 @@ def _record(model: trained.TrainedModel, job: _Job, seconds: float, **more: Any)
     )
 
 
-def _write(
-    job: _Job, result: Segmentation, folder: Path, probabilities: bool, preview: bool
-) -> None:
+def _write(job: _Job, result: Segmentation, outputs: _Outputs) -> None:
     """Write what was asked for; the mask comes last, so that it stands for the whole case."""
-    if probabilities:
-        _write_probabilities(job, result, folder / "probabilities")
-    if preview:
+    if outputs.probabilities:
+        _write_probabilities(job, result, outputs.folder / "probabilities")
+    if outputs.preview:
         from ..report.figures import preview as picture
 
         image = job.case.read(result.sequences)
-        with replacing(folder / "previews" / f"{job.case.id}.png") as temporary:
+        with replacing(outputs.folder / "previews" / f"{stem(job.mask)}.png") as temporary:
             temporary.write_bytes(picture(image, result.mask, result.labels))
     table = np.zeros(256, np.uint8)
     stored = _stored(job)
@@ -288,27 +260,3 @@ def _write_probabilities(job: _Job, result: Segmentation, folder: Path) -> None:
         else:
             grey = np.round(one.array[0, :, :, 0] * 255).astype(np.uint8)
             write_image(folder / f"{name}_{target}.png", grey)
-
-
-def _earlier(folder: Path) -> list[Prediction]:
-    """Return what an earlier call into the same folder has listed.
-
-    Raises:
-        DataError: If the list cannot be read.
-    """
-    path = folder / _LIST
-    if not path.exists():
-        return []
-    try:
-        return [Prediction(**record) for record in read_json(path)]
-    except TypeError as error:
-        raise DataError(
-            path, "is not a list of predictions", "the file as it was written", "remove it"
-        ) from error
-
-
-def _merged(earlier: Sequence[Prediction], done: Sequence[Prediction]) -> list[Prediction]:
-    """Return the earlier records whose masks are there and not made anew, then the new ones."""
-    new = {record.case for record in done}
-    kept = [r for r in earlier if r.case not in new and r.mask and Path(r.mask).exists()]
-    return [*kept, *done]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from ..core.files import write_text
 from ..core.labels import scheme
 from ..evaluation.scoring import score_folders
 from ..evaluation.tables import Row, SummaryRow, summarise_rows, write_metrics, write_summary
-from ..report.page import Picture, Report, write_report
+from ..report.page import Report, render
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def score(
         GlioscopeError: If nothing can be scored, or masks that belong together differ in grid.
     """
     result = score_folders(Path(truth), Path(prediction), scheme(labels) if labels else None)
-    report = Page(
+    report = Report(
         title=f"{Path(prediction).name} against {Path(truth).name}",
         subtitle=f"{len(result.cases)} cases, labels {result.labels.name}",
         warnings=result.warnings,
@@ -64,28 +64,20 @@ def score(
     return write_evaluation(Path(out), result.rows, report, facts, failed)
 
 
-@dataclass(frozen=True)
-class Page:
-    """What a report says beside its tables."""
-
-    title: str
-    subtitle: str
-    warnings: Sequence[str]
-    pictures: Sequence[Picture] = ()
-    curves_svg: str | None = None
-    settings: Any = None
-    notes: Sequence[str] = ()
+def table_of(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return `metrics.csv` as a table."""
+    return pd.DataFrame([asdict(row) for row in rows])
 
 
 def write_evaluation(
-    folder: Path, rows: Sequence[Row], page: Page, facts: Mapping[str, object], failed: int
+    folder: Path, rows: Sequence[Row], report: Report, facts: Mapping[str, object], failed: int
 ) -> Evaluation:
     """Write `metrics.csv`, `summary.csv`, `summary.json` and `report.html`.
 
     Args:
         folder: Where to.
         rows: All scores.
-        page: What the report says beside them.
+        report: What the page says beside them.
         facts: What `summary.json` says beside them.
         failed: How many cases could not be scored.
 
@@ -93,18 +85,8 @@ def write_evaluation(
         StorageError: If a file cannot be written.
     """
     summary = summarise_rows(rows)
+    page = render(replace(report, summary_rows=summary, cases=table_of(rows)))
     write_metrics(folder / "metrics.csv", rows)
-    write_summary(folder, summary, {**facts, "warnings": list(page.warnings)})
-    report = Report(
-        title=page.title,
-        subtitle=page.subtitle,
-        summary_rows=summary,
-        cases=pd.DataFrame([asdict(row) for row in rows]),
-        pictures=page.pictures,
-        curves_svg=page.curves_svg,
-        settings=page.settings or {},
-        warnings=page.warnings,
-        notes=page.notes,
-    )
-    write_report(folder / "report.html", report)
-    return Evaluation(folder, tuple(rows), tuple(summary), tuple(page.warnings), failed)
+    write_summary(folder, summary, {**facts, "warnings": list(report.warnings)})
+    write_text(folder / "report.html", page)
+    return Evaluation(folder, tuple(rows), tuple(summary), tuple(report.warnings), failed)

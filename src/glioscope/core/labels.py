@@ -86,6 +86,9 @@ SCHEMES: Mapping[str, Labels] = {
 }
 """BraTS 2017-2021, 2023 and 2024 (cavity: post-treatment), and plain binary masks."""
 
+WHITE = 255
+"""What a black and white mask stores as tumour; in no scheme a label."""
+
 COLOURS: Mapping[str, str] = {
     "tumour": "#ffb000",
     "WT": "#ffb000",
@@ -124,10 +127,18 @@ def decide(values: Iterable[int], where: object, candidates: Iterable[str] = SCH
         candidates: Schemes that the layout or the names allow.
 
     Raises:
-        UndecidedLabels: If several candidates fit with different meanings, or none of those named.
+        UndecidedLabels: If several candidates fit with different meanings, or none of those named,
+            or black and white masks are among them.
     """
     found = set(values) - {0}
     allowed = list(candidates)
+    if WHITE in found:
+        raise UndecidedLabels(
+            str(where),
+            f"label values {sorted(found)}, and 255 is white rather than a label",
+            "labels, or 0 and 255 alone",
+            "store the masks as 0 and 1",
+        )
     fitting = [SCHEMES[n] for n in allowed if found <= set(SCHEMES[n].values.values())]
     if not fitting and set(allowed) == set(SCHEMES):
         return numbered(found)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import DataError
+from ..formats.brats import grouped, named_scans
+from ..formats.cohort import patients_in
 from ..formats.paths import is_image, is_nifti, mask_stem, stem, walk
 from ..formats.sequences import MASK, parse, patient_of
 
@@ -22,45 +25,56 @@ class Pair:
 
     Attributes:
         case: Name of the case.
+        patient: Who it belongs to.
         truth: File of the truth.
         prediction: File of the prediction; None if there is none.
     """
 
     case: str
+    patient: str
     truth: Path
     prediction: Path | None
-
-    @property
-    def patient(self) -> str:
-        """The case's name less its time point."""
-        return patient_of(self.case)[0]
 
 
 def paired(truth: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
     """Return the masks of two places paired by case, sorted, and a warning of extra predictions.
 
     Names match after image suffixes and a trailing `_seg -seg _mask -mask` are dropped, at any
-    depth; scans beside the masks are passed over. Two files are a pair whatever their names.
+    depth. Scans beside the masks are passed over; a mask beside its scans, and one named `seg`
+    alone, also goes by the name of its case. Two files are a pair whatever their names. Patients
+    are those of a `patients.csv` in the truth, else the cases' names less their time points.
 
     Args:
         truth: Folder or file.
         prediction: Folder or file.
 
     Raises:
-        DataError: If a folder holds no mask or two of one case, or if no name matches.
+        DataError: If a folder holds no mask or two of one case, if no name matches, or if
+            `patients.csv` cannot be understood.
     """
     if truth.is_file() and prediction.is_file():
-        return [Pair(mask_stem(truth), truth, prediction)], []
+        case = _own_name(truth, truth)
+        return [Pair(case, patient_of(case)[0], truth, prediction)], []
     real, predicted = _masks(truth), _masks(prediction)
-    if not real.keys() & predicted.keys():
+    found = _matched(real, predicted)
+    if not found:
         raise DataError(
             prediction,
             f"no mask is named like one of {truth} (such as {min(predicted)})",
             f"names such as {min(real)}",
             "rename the predictions after their cases",
         )
-    pairs = [Pair(case, real[case], predicted.get(case)) for case in sorted(real)]
-    extra = sorted(predicted.keys() - real.keys())
+    patients = patients_in(truth)
+    pairs = [
+        Pair(
+            case,
+            patients.get(case) or patients.get(stem(file)) or patient_of(case)[0],
+            file,
+            found.get(case),
+        )
+        for case, file in sorted(real.items())
+    ]
+    extra = sorted(case for case, file in predicted.items() if file not in found.values())
     if not extra:
         return pairs, []
     names = ", ".join(extra[:_NAMED]) + (", ..." if len(extra) > _NAMED else "")
@@ -74,12 +88,12 @@ def _masks(place: Path) -> dict[str, Path]:
         DataError: If there is none, or two of one case.
     """
     found: dict[str, Path] = {}
-    for file in _mask_files(place):
-        other = found.setdefault(mask_stem(file), file)
+    for case, file in _named_masks(place):
+        other = found.setdefault(case, file)
         if other is not file:
             raise DataError(
                 file,
-                f"is the mask of the case {mask_stem(file)}, and so is {other}",
+                f"is the mask of the case {case}, and so is {other}",
                 "one mask for each case",
                 "give the folder of the masks alone",
             )
@@ -88,21 +102,64 @@ def _masks(place: Path) -> dict[str, Path]:
     return found
 
 
-def _mask_files(place: Path) -> list[Path]:
+def _matched(real: Mapping[str, Path], predicted: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the prediction of each case: by the name of the case, else of the file."""
+    ours, theirs = _by_file(real), _by_file(predicted)
+    shared = [name for name in ours if name in theirs and theirs[name] not in real]
+    by_file = {ours[name]: predicted[theirs[name]] for name in shared}
+    return {
+        case: predicted.get(case) or by_file[case]
+        for case in real
+        if case in predicted or case in by_file
+    }
+
+
+def _by_file(masks: Mapping[str, Path]) -> dict[str, str]:
+    """Return the cases by their files' own names, where a file has one and no other has it."""
+    names = {case: mask_stem(file) for case, file in masks.items() if not _is_nameless(file)}
+    count = Counter(names.values())
+    return {name: case for case, name in names.items() if count[name] == 1}
+
+
+def _named_masks(place: Path) -> list[tuple[str, Path]]:
+    """Return the masks at a path, each with the name of its case."""
     if place.is_file():
-        return [place]
-    files = []
+        return [(_own_name(place, place), place)]
+    found = []
     for folder, names in walk(place):
         if _OTHER_OUTPUTS.isdisjoint(folder.relative_to(place).parts):
             here = [folder / name for name in names if is_nifti(name) or is_image(name)]
-            files += _less_scans(here)
-    return files
+            cases = _cases_of(folder, here)
+            masks = _less_scans(here)
+            found += [(cases.get(file) or _own_name(file, place), file) for file in masks]
+    return found
+
+
+def _cases_of(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
+    """Return the case of each NIfTI mask that lies beside its scans, unless another does too."""
+    found = {}
+    for case, scans in grouped(folder, named_scans(files)):
+        masks = [file for _, channel, file in scans if channel == MASK]
+        if len(masks) == 1:
+            found[masks[0]] = case
+    return found
+
+
+def _own_name(file: Path, place: Path) -> str:
+    """Return the case that a file's name tells, or that of its folder inside of `place`."""
+    if _is_nameless(file) and file.parent != place:
+        return file.resolve().parent.name
+    return mask_stem(file)
+
+
+def _is_nameless(file: Path) -> bool:
+    return is_nifti(file) and parse(file) == ("", MASK)
 
 
 def _less_scans(files: Sequence[Path]) -> list[Path]:
-    """Drop what lies beside masks: NIfTI named by sequence, images where others end in `_mask`."""
+    """Drop what lies beside masks: NIfTI named by sequence, images X where there is X_mask."""
     scans = {f for f in files if is_nifti(f) and (parse(f) or ("", MASK))[1] != MASK}
-    marked = {f for f in files if is_image(f) and mask_stem(f) != stem(f)}
-    plain = {f for f in files if is_image(f)} - marked if marked else set()
+    marked = {mask_stem(f) for f in files if is_image(f) and mask_stem(f) != stem(f)}
+    plain = {f for f in files if is_image(f) and stem(f) in marked}
     dropped = scans | plain
     return [f for f in files if f not in dropped]

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import torch
 
-from ..core.case import Case, require_same_grid
+from ..core.case import Case
 from ..core.errors import BadCase, DataError
 from ..core.labels import Labels
 from ..core.plan import Plan
 from ..losses.mixing import Loss
+from ..prediction.decode import voxel_size
 from ..prediction.predictor import Predictor, Segmentation
 from ..prepare.scan import prepare_mask, target_table
-from .scoring import missing_rows, score_case, shared_names
+from .scoring import About, missing_rows, score_case, shared_names, with_tumour
 from .tables import ALL, Row
 
+_READERS = 4
+"""Cases in memory at a time while they are checked."""
 LOSS_RULE = "the recipe's loss on the whole case, on the grid the network works on"
 
 
@@ -34,18 +38,49 @@ class Subject:
     split: str
 
 
-def check(plan: Plan, subjects: Sequence[Subject]) -> list[BadCase]:
-    """Return the cases whose headers already tell that they cannot be used."""
-    problems = []
-    for subject in subjects:
+def check(
+    plan: Plan,
+    subjects: Sequence[Subject],
+    labels: Labels,
+    advance: Callable[[], None] = lambda: None,
+) -> list[BadCase]:
+    """Read every case once, so that all bad ones are known before any work is lost on the others."""
+
+    def attempt(subject: Subject) -> BadCase | None:
         try:
             case = subject.case.only(plan.sequences)
-            grid = case.require_common_grid(plan.sequences)
-            if case.mask is not None:
-                require_same_grid(case.mask.path, case.mask.grid(), case.path, grid)
+            case.read(plan.sequences)
+            case.read_mask(labels, case.grid())
         except DataError as error:
-            problems.append(BadCase(subject.case.id, error))
-    return problems
+            return BadCase(subject.case.id, error)
+        finally:
+            advance()
+        return None
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return [bad for bad in pool.map(attempt, subjects) if bad]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an evaluation.
+
+    Attributes:
+        rows: The scores of all cases.
+        missed: Cases that could not be segmented; their scores are the worst.
+        left_out: Cases whose reference cannot be used; they have no scores.
+        sizes: Case, region and size of the reference, in ml, or in pixels of a 2D image.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    missed: list[BadCase] = field(default_factory=list)
+    left_out: list[BadCase] = field(default_factory=list)
+    sizes: list[tuple[str, str, float]] = field(default_factory=list)
+
+    @property
+    def bad(self) -> list[BadCase]:
+        """Every case that could not be scored."""
+        return [*self.missed, *self.left_out]
 
 
 def evaluate_cases(
@@ -54,7 +89,7 @@ def evaluate_cases(
     subjects: Sequence[Subject],
     labels: Labels,
     advance: Callable[[], None] = lambda: None,
-) -> tuple[list[Row], list[BadCase]]:
+) -> Outcome:
     """Segment and score cases one by one.
 
     Args:
@@ -63,39 +98,46 @@ def evaluate_cases(
         subjects: What to evaluate.
         labels: The scheme of the reference masks.
         advance: Called after each case.
-
-    Returns:
-        The rows of all cases, and the bad ones, whose rows are the worst with the reason.
     """
     table = torch.from_numpy(target_table(predictor.plan, labels))
     names = shared_names(predictor.plan.labels, labels)
-    rows: list[Row] = []
-    bad: list[BadCase] = []
+    outcome = Outcome()
     for subject in subjects:
         case = subject.case
-        about = {"case": case.id, "patient": case.patient, "split": subject.split}
+        about = About(case=case.id, patient=case.patient, split=subject.split)
         try:
             case = case.only(predictor.plan.sequences)
-            result = predictor.segment(case)
             truth = case.read_mask(labels, case.grid())
-            rows += score_case(result.mask, result.labels, truth, labels, **about)
-            value = whole_loss(result, case, labels, loss, table)
-            known = math.isfinite(value)
-            rows.append(
-                Row(
-                    **about,
-                    region=ALL,
-                    metric="loss",
-                    value=value if known else None,
-                    rule=LOSS_RULE,
-                    reason="" if known else "the loss is not finite",
-                )
-            )
         except DataError as error:
-            bad.append(BadCase(case.id, error))
-            rows += missing_rows(names, **about)
+            outcome.left_out.append(BadCase(case.id, error))
+            advance()
+            continue
+        try:
+            result = predictor.segment(case)
+            outcome.rows.extend(score_case(result.mask, result.labels, truth, labels, **about))
+            value = whole_loss(result, case, labels, loss, table)
+            outcome.rows.append(_loss_row(value, about))
+        except DataError as error:
+            outcome.missed.append(BadCase(case.id, error))
+            outcome.rows.extend(missing_rows(names, reason=str(error), **about))
+        known = with_tumour(labels, predictor.plan.labels)
+        voxel = voxel_size(truth.grid)
+        sizes = ((n, float(known.mask(truth.array, n).sum()) * voxel) for n in names)
+        outcome.sizes.extend((case.id, name, size) for name, size in sizes)
         advance()
-    return rows, bad
+    return outcome
+
+
+def _loss_row(value: float, about: About) -> Row:
+    known = math.isfinite(value)
+    return Row(
+        **about,
+        region=ALL,
+        metric="loss",
+        value=value if known else None,
+        rule=LOSS_RULE,
+        reason="" if known else "the loss is not finite",
+    )
 
 
 def whole_loss(

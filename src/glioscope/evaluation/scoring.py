@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.case import require_same_grid
-from ..core.errors import CaseErrors, DataError
+from ..core.errors import CaseErrors, DataError, UndecidedLabels
 from ..core.labels import SCHEMES, Labels, decide
 from ..core.registry import Entry
 from ..core.volume import Volume
@@ -25,10 +25,10 @@ from .tables import BACKGROUND, NO_PREDICTION, Row
 
 Result = TypeVar("Result")
 _BINARY = SCHEMES["binary"]
+_ENHANCING = {SCHEMES[name].values["enhancing"] for name in ("brats2021", "brats2023")}
 _TUMOUR = "tumour"
 _BACKGROUND_METRICS = ("dice",)
-_READERS = 4
-"""Cases in memory at a time."""
+_READERS = 4  # cases in memory at a time
 
 
 class About(TypedDict):
@@ -132,21 +132,25 @@ def score_case(
 
 
 def missing_rows(
-    names: Sequence[str], *, metric_names: Sequence[str] | None = None, **about: Unpack[About]
+    names: Sequence[str],
+    *,
+    metric_names: Sequence[str] | None = None,
+    reason: str = NO_PREDICTION,
+    **about: Unpack[About],
 ) -> list[Row]:
     """Return the worst value of every metric, for a case without a prediction.
 
     Args:
         names: Regions and classes, as `shared_names` gives them.
         metric_names: Registered metrics; all of them if None.
+        reason: Why there is none.
         **about: Case, patient and split, as they stand in the rows.
     """
     chosen = _chosen(metric_names)
     wanted = [(name, metric) for name in names for metric in chosen]
     wanted += [(BACKGROUND, metric) for metric in chosen if metric.name in _BACKGROUND_METRICS]
     return [
-        _row(name, metric, Score(metric.traits.worst, NO_PREDICTION), about)
-        for name, metric in wanted
+        _row(name, metric, Score(metric.traits.worst, reason), about) for name, metric in wanted
     ]
 
 
@@ -262,17 +266,30 @@ def _each(pairs: Sequence[Pair], function: Callable[[Pair], Result]) -> list[Res
 
 def _decide(truth: Path, pairs: Sequence[Pair]) -> tuple[Labels, list[str]]:
     """Return the scheme of all masks, by the names of the cases and all values, and doubts."""
-    values = _each(pairs, _values)
-    real = {value for one, _ in values for value in one}
-    predicted = {value for _, other in values for value in other}
-    if 255 in real | predicted and real | predicted <= {1, 255}:
-        return _BINARY, []
+    sides = zip(*_each(pairs, _values), strict=True)
+    real, predicted = (set[int]().union(*values) for values in sides)
+    _refuse_two_conventions(truth, real, predicted)
     allowed = [name for name in SCHEMES if all(name in schemes_of(pair.case) for pair in pairs)]
     labels = decide(real | predicted, truth, allowed)
-    doubts = []
-    if predicted == {1} and len(real) > 1:
-        doubts.append("the predictions hold no label but 1: if that is any tumour, --labels binary")
+    both = {"predictions hold": (predicted, real), "truth holds": (real, predicted)}
+    doubts = [
+        f"the {side} no label but 1: if that is any tumour, --labels binary"
+        for side, (one, other) in both.items()
+        if one == {1} and len(other) > 1
+    ]
     return labels, doubts
+
+
+def _refuse_two_conventions(truth: Path, real: set[int], predicted: set[int]) -> None:
+    """Refuse an enhancing tumour of 4 here and of 3 there, which together look like 2024."""
+    alike = _ENHANCING <= real | predicted <= {*SCHEMES["brats2024"].values.values()}
+    if alike and not (real >= _ENHANCING or predicted >= _ENHANCING):
+        raise UndecidedLabels(
+            str(truth),
+            f"the truth holds {sorted(real)} and the predictions hold {sorted(predicted)}",
+            "one label scheme on both sides",
+            f"convert one side, or say which with --labels ({', '.join(SCHEMES)})",
+        )
 
 
 def _values(pair: Pair) -> tuple[set[int], set[int]]:

@@ -198,14 +198,14 @@ def _mean_rows(mean: str, regions: Sequence[str], rows: Iterable[Row]) -> list[R
     merged = []
     for parts in cases.values():
         values = [part.value for part in parts if part.value is not None]
-        missing = any(part.reason == NO_PREDICTION for part in parts)
+        stand_in = next((p.reason for p in parts if p.reason and p.value is not None), "")
         merged.append(
             replace(
                 parts[0],
                 region=mean,
                 value=float(np.mean(values)) if values else None,
                 rule=f"mean of {', '.join(regions)} in each case; {parts[0].rule}".rstrip("; "),
-                reason=NO_PREDICTION if missing else "" if values else "no region has a value",
+                reason=stand_in or ("" if values else "no region has a value"),
             )
         )
     return merged

@@ -14,7 +14,7 @@ from . import register
 from .cohort import decide_labels, with_patients
 from .nifti import NiftiMask, NiftiSource
 from .paths import SPLIT_FOLDERS, is_nifti, split_of, walk
-from .sequences import MASK, parse, patient_of
+from .sequences import MASK, parse, patient_of, schemes_of
 
 Found = tuple[str, str, Path]
 """What a file's name begins with, its channel or `mask`, and its path."""
@@ -33,8 +33,8 @@ def brats(path: Path, labels: Labels | None) -> Dataset:
     """Read folders of NIfTI scans named by sequence, one folder a case, at any depth.
 
     File names end in a sequence (`t1 t1n t1w`, `t1c t1ce t1gd`, `t2 t2w`, `flair t2f`) or `seg`,
-    after `_` or `-`, in any case. A case is named after its folder; where one folder holds the
-    files of several cases, after what their names begin with.
+    after `_` or `-`, in any case. A case is named after its folder; after what its files' names
+    begin with where one folder holds several cases, or where only those tell the BraTS year.
 
     Args:
         path: A folder of cases, also inside `train`, `valid` and `test`, or one case's folder.
@@ -48,7 +48,8 @@ def brats(path: Path, labels: Labels | None) -> Dataset:
     passed_over: list[str] = []
     for folder, names in walk(path):
         scans = named_scans(folder / name for name in names)
-        groups = _grouped(folder, scans)
+        groups = grouped(folder, scans)
+        _refuse_lone_masks(groups)
         for case_id, files in groups:
             found.append(make_case(case_id, files, folder, split_of(folder, path)))
             notes += _strays(case_id, files)
@@ -100,27 +101,38 @@ def make_case(case_id: str, scans: Sequence[Found], path: Path, split: str | Non
     )
 
 
-def _grouped(folder: Path, scans: Sequence[Found]) -> list[tuple[str, list[Found]]]:
-    """Return the cases whose files lie directly in a folder, by name."""
+def grouped(folder: Path, scans: Sequence[Found]) -> list[tuple[str, list[Found]]]:
+    """Return the cases whose files lie directly in a folder, by name; none if all are masks."""
     prefixes = sorted({prefix for prefix, channel, _ in scans if channel != MASK})
     if not prefixes:
         return []  # masks alone are no case
     name = folder.resolve().name
-    if name.lower() in SPLIT_FOLDERS and prefixes[0]:
-        name = prefixes[0]
-    if len(prefixes) == 1 or name in prefixes or _one_of_each(name, prefixes, scans):
+    if len(prefixes) == 1:
+        return [(prefixes[0] if _tells_more(prefixes[0], name) else name, list(scans))]
+    if name in prefixes or _one_of_each(name, prefixes, scans):
         return [(name, list(scans))]
     groups: dict[str, list[Found]] = defaultdict(list)
     for scan in scans:
         groups[scan[0]].append(scan)
-    for prefix in groups.keys() - set(prefixes):
-        raise DataError(
-            groups[prefix][0][2],
-            "a mask without its scans",
-            f"files named {prefix}_t1c, {prefix}_flair, ...",
-            "add the scans, or remove the mask",
-        )
     return sorted(groups.items())
+
+
+def _refuse_lone_masks(groups: Sequence[tuple[str, Sequence[Found]]]) -> None:
+    for name, files in groups:
+        if all(channel == MASK for _, channel, _ in files):
+            raise DataError(
+                files[0][2],
+                "a mask without its scans",
+                f"files named {name}_t1c, {name}_flair, ...",
+                "add the scans, or remove the mask",
+            )
+
+
+def _tells_more(prefix: str, folder: str) -> bool:
+    """Tell whether the files' names say more of their case than the name of their folder."""
+    if not prefix:
+        return False
+    return folder.lower() in SPLIT_FOLDERS or len(schemes_of(prefix)) < len(schemes_of(folder))
 
 
 def _one_of_each(name: str, prefixes: Sequence[str], scans: Sequence[Found]) -> bool:

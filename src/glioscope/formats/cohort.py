@@ -113,8 +113,7 @@ def with_patients(
     """Return the cases, sorted by id, with the patients that `patients.csv` in `root` names.
 
     Args:
-        root: The folder that may hold `patients.csv`, with a column `patient` and one of `id`,
-            `case`, `image` or `file` (names of cases or of their files, with or without suffix).
+        root: The folder that may hold `patients.csv`, as `patients_in` reads it.
         cases: The cases, with the patients that are known without the table.
         otherwise: How those are known.
 
@@ -122,19 +121,13 @@ def with_patients(
         The cases, and how the patients are known.
 
     Raises:
-        DataError: If the table lacks a column or a case.
+        DataError: If the table lacks a column or a case, or contradicts itself.
     """
     ordered = tuple(sorted(cases, key=lambda case: case.id))
     path = root / PATIENTS
     if not path.is_file():
         return ordered, otherwise
-    columns, rows = read_rows(path)
-    key = next((name for name in _KEYS if name in columns), None)
-    if key is None or "patient" not in columns:
-        raise DataError(
-            path, f"columns {', '.join(columns)}", f"patient and one of {', '.join(_KEYS)}"
-        )
-    patients = {stem(row[key]): row["patient"] for row in rows if row["patient"]}
+    patients = patients_in(root)
     named = [patients.get(case.id) or patients.get(stem(case.inputs[0])) for case in ordered]
     missing = [case.id for case, patient in zip(ordered, named, strict=True) if not patient]
     if missing:
@@ -146,6 +139,43 @@ def with_patients(
         )
     known = zip(ordered, named, strict=True)
     return tuple(replace(case, patient=patient or case.id) for case, patient in known), PATIENTS
+
+
+def patients_in(root: Path) -> dict[str, str]:
+    """Return the patient of each case or file that `patients.csv` in `root` names.
+
+    The table has a column `patient` and one of `id`, `case`, `image` or `file`: names of cases or
+    of their files, with or without suffix. Lines without a patient are passed over.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Patients by name less its image suffix; none if there is no table.
+
+    Raises:
+        DataError: If the table lacks a column, or gives one case two patients.
+    """
+    path = root / PATIENTS
+    if not path.is_file():
+        return {}
+    columns, rows = read_rows(path)
+    key = next((name for name in _KEYS if name in columns), None)
+    if key is None or "patient" not in columns:
+        raise DataError(
+            path, f"columns {', '.join(columns)}", f"patient and one of {', '.join(_KEYS)}"
+        )
+    patients: dict[str, str] = {}
+    for row in rows:
+        name, patient = stem(row[key]), row["patient"]
+        if patient and patients.setdefault(name, patient) != patient:
+            raise DataError(
+                path,
+                f"{name} belongs to {patients[name]} and to {patient}",
+                "one patient for each case",
+                "correct the table",
+            )
+    return patients
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -12,7 +12,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from PIL import Image
 
 from ..core.errors import DataError
 from ..core.files import replacing
+from ..core.labels import WHITE
 from ..core.volume import Grid, Volume
 from .nifti import NiftiMask
 from .paths import IMAGE_SUFFIXES, identity, is_lossy, is_nifti, unreadable
@@ -158,7 +159,8 @@ def halfway(highest: int) -> int:
 def read_mask(path: Path) -> Volume:
     """Read a mask of either kind: NIfTI labels, or an image with labels or of black and white.
 
-    A JPEG, and any image with values above 15, is binary: the brighter half of the range becomes 1.
+    A JPEG, and any image with values above 15, is binary: what is at least half as bright as its
+    highest value becomes 1, with a note. In a JPEG, whose empty masks hold noise, that is 255.
 
     Raises:
         DataError: If the file is broken, or neither NIfTI nor an image.
@@ -166,8 +168,12 @@ def read_mask(path: Path) -> Volume:
     if is_nifti(path):
         return NiftiMask(path).read()
     highest = int(mask_values(path).max())
-    labels = highest <= LABEL_LIMIT and not is_lossy(path)
-    return ImageMask(path, None if labels else halfway(max(highest, 255))).read()
+    lossy = is_lossy(path)
+    if highest <= LABEL_LIMIT and not lossy:
+        return ImageMask(path).read()
+    threshold = halfway(max(highest, WHITE) if lossy else highest)
+    mask = ImageMask(path, threshold).read()
+    return replace(mask, notes=(*mask.notes, f"mask images were binarised at {threshold}"))
 
 
 def write_image(path: Path, array: NDArray[np.uint8]) -> None:

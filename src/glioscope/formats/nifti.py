@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import DataError
 from ..core.files import replacing
+from ..core.labels import WHITE
 from ..core.volume import Grid, Shape, Volume, checked_affine
 from .paths import identity, unreadable
 from .voxels import refuse_non_finite, whole_numbers
@@ -43,6 +44,7 @@ _PLACE = (
     *(f"{kind}_{axis}" for kind in ("qoffset", "srow") for axis in "xyz"),
 )
 """Fields that say where the voxels lie."""
+WHITE_NOTE = "masks of 0 and 255 were read as 0 and 1"
 _COPY = "fetch the file again from its source"
 
 
@@ -96,13 +98,17 @@ class NiftiMask(_NiftiFile):
     def read(self) -> Volume:
         """Return the label values as uint8 (1, X, Y, Z), or int16 if one is above 255.
 
+        A mask of 0 and 255 alone is black and white: it becomes 0 and 1, with a note.
+
         Raises:
             DataError: If the file is broken or a value is not a whole number from 0 to 32767.
         """
         stored, grid, notes = _read(self.path)
-        return Volume(
-            whole_numbers(self.path, stored)[None], ("mask",), grid.affine, grid.unit, notes
-        )
+        labels = whole_numbers(self.path, stored)
+        if labels.max() == WHITE and np.isin(labels, (0, WHITE)).all():
+            labels = (labels == WHITE).astype(np.uint8)
+            notes += (WHITE_NOTE,)
+        return Volume(labels[None], ("mask",), grid.affine, grid.unit, notes)
 
 
 def read_header(path: Path) -> Header:

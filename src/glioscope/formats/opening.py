@@ -15,11 +15,10 @@ from ..core.registry import Entry
 from . import FormatTraits, formats
 from .brats import make_case, named_scans
 from .cohort import names_tell
-from .paths import listing, mask_stem, stem, unreadable
+from .pairs import images_alone
+from .paths import listing, stem, unreadable
 from .sequences import parse, patient_of
 from .table import source
-
-__all__ = ["mask_stem", "open_dataset", "open_inputs"]
 
 
 def open_dataset(path: str | Path, labels: str | None = None) -> Dataset:
@@ -36,7 +35,7 @@ def open_dataset(path: str | Path, labels: str | None = None) -> Dataset:
     place = Path(path)
     chosen = None if labels is None else scheme(labels)
     try:
-        entry = next((e for e in _by_rank() if e.traits.claims(place)), None)
+        entry = _format_of(place)
         if entry is None:
             raise _nothing_known(place)
         dataset: Dataset = entry.function(place, chosen)
@@ -91,6 +90,11 @@ def _scans(path: Path, labels: str | None) -> Dataset:
         return open_dataset(path, labels)
     except UndecidedLabels:
         return replace(open_dataset(path, "binary"), labels=None)
+    except DataError:
+        entry = _format_of(path)
+        if entry is None or entry.name != "pairs":
+            raise
+        return images_alone(path)
 
 
 def _given(files: Mapping[str, Path]) -> Case:
@@ -106,6 +110,10 @@ def _given(files: Mapping[str, Path]) -> Case:
     patient, timepoint = patient_of(name or stem(first))
     channels = {channel: source(path) for channel, path in files.items()}
     return Case(name or stem(first), patient, first, channels, None, timepoint)
+
+
+def _format_of(path: Path) -> Entry[FormatTraits] | None:
+    return next((entry for entry in _by_rank() if entry.traits.claims(path)), None)
 
 
 def _by_rank() -> list[Entry[FormatTraits]]:

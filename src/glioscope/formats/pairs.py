@@ -66,6 +66,8 @@ def pairs(path: Path, labels: Labels | None) -> Dataset:
         DataError: If a mask has no image, or two files have one name.
     """
     places = list(_places(path))
+    for place in places:
+        _refuse_lone_masks(place)
     masks = [mask for place in places for mask in place.masks.values()]
     kind = mask_kind(path, masks, labels)
     cases = [
@@ -82,6 +84,21 @@ def pairs(path: Path, labels: Labels | None) -> Dataset:
     ]
     known, patients_from = with_patients(path, cases, None)
     return Dataset(path, "pairs", known, kind.labels, patients_from, kind.notes)
+
+
+def images_alone(path: Path) -> Dataset:
+    """Return the images of a folder of pairs without their masks, whatever those hold.
+
+    Raises:
+        DataError: If two files have one name.
+    """
+    cases = [
+        Case(name, name, image, {"image": ImageSource(image)}, split=place.split)
+        for place in _places(path)
+        for name, image in place.images.items()
+    ]
+    known, patients_from = with_patients(path, cases, None)
+    return Dataset(path, "pairs", known, None, patients_from)
 
 
 def mask_kind(path: Path, masks: Sequence[Path], labels: Labels | None) -> MaskKind:
@@ -140,7 +157,7 @@ def _places(path: Path) -> Iterator[_Place]:
     """Yield the pairs in a folder and in its split folders.
 
     Raises:
-        DataError: If a mask has no image, or two files have one name.
+        DataError: If two files have one name.
     """
     folders = [Path(entry.path) for entry in listing(path) if entry.is_dir()]
     splits = [(SPLIT_FOLDERS.get(folder.name.lower()), folder) for folder in folders]
@@ -162,16 +179,18 @@ def _place(split: str | None, folder: Path) -> _Place | None:
         pictures = [file for file in files if mask_stem(file) == stem(file)]
     if not (pictures and truth):
         return None
-    place = _Place(split, _by_name(pictures), _by_name(truth))
+    return _Place(split, _by_name(pictures), _by_name(truth))
+
+
+def _refuse_lone_masks(place: _Place) -> None:
     alone = [mask for name, mask in place.masks.items() if name not in place.images]
     if alone:
         raise DataError(
-            folder,
+            alone[0].parent,
             f"{len(alone)} masks have no image (such as {alone[0].name})",
             "an image of the same name for every mask",
             "add the images, or remove the masks",
         )
-    return place
 
 
 def _pictures(folder: Path) -> list[Path]:

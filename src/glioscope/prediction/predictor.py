@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.case import Case
+from ..core.errors import DataError
 from ..core.labels import Labels
 from ..core.plan import ZERO, Plan
 from ..core.volume import Volume
@@ -58,13 +59,23 @@ class Predictor:
         """Segment a case.
 
         Raises:
-            DataError: If a channel is missing, unreadable or on another grid.
+            DataError: If a channel is missing, unreadable or on another grid, or the network fails
+                on it (out of memory, for one).
         """
         case = case.only(self.plan.sequences)
         image = prepare_image(case, self.plan)
-        logits = infer(self.forward, image.array, self.plan)
+        logits = self._infer(case, image)
         names = [target.name for target in self.plan.targets]
         probabilities = image.with_array(activate(logits, self.plan), names).onto(case.grid())
         return Segmentation(
             decode(probabilities, self.plan), probabilities, image, logits, self.plan.labels
         )
+
+    def _infer(self, case: Case, image: Volume) -> Array:
+        try:
+            return infer(self.forward, image.array, self.plan)
+        except (MemoryError, RuntimeError) as error:
+            said = str(error).strip().split("\n", 1)[0] or type(error).__name__
+            raise DataError(
+                case.path, f"the network failed ({said})", "", "try --device cpu, or a smaller scan"
+            ) from error

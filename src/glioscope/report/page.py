@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ..core.files import write_text
 from . import plots
 from .figures import colour_of
 
@@ -71,23 +69,14 @@ class Report:
 
     title: str
     subtitle: str
-    summary_rows: Sequence[Any]
-    cases: pd.DataFrame
+    summary_rows: Sequence[Any] = ()
+    cases: pd.DataFrame = field(default_factory=pd.DataFrame)
     pictures: Sequence[Picture] = ()
     curves_svg: str | None = None
     size_svg: str | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
-
-
-def write_report(path: Path, report: Report) -> None:
-    """Write the report to `path`, whole or not at all.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
-    write_text(path, render(report))
 
 
 def render(report: Report) -> str:
@@ -201,7 +190,8 @@ def _case_table(cases: pd.DataFrame, headline: str) -> _Table:
         texts = [_text(rows[name].iloc[0]) for name in leading]
         line = [_Cell(text, text) for text in texts]
         line += [cells.get((c.metric, c.region), _Cell("", "")) for c in columns]
-        values = map(_number, rows.loc[rows["metric"] == headline, "value"])
+        counted = (rows["metric"] == headline) & ~rows["region"].isin(plots.NOT_REGIONS)
+        values = map(_number, rows.loc[counted, "value"])
         known = [v for v in values if v is not None]
         scored.append((sum(known) / len(known) if known else math.inf, line))
     lines = [line for _, line in sorted(scored, key=lambda item: item[0])]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NOT_REGIONS = ("all", "background", "mean_with_background")
+NOT_REGIONS = ("all", "background", "mean_classes", "mean_with_background")
 """What stands in the column `region` of tables and is no tumour region."""
 _INK = "#0a0b0c"
 _NAMES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "nsd_1mm": "NSD at 1 mm"}

@@ -69,7 +69,8 @@ def scene_of(image: Volume, masks: Sequence[NDArray[np.bool_]], channel: str | N
     cut = [m[box] > 0 for m in drawn.array]
     focus = next((m for m in cut if m.any()), np.zeros(shape, bool))
     planes = []
-    for label, axis, sides in _PLANES if image.array.shape[3] > 1 else _PLANES[:1]:
+    flat = [plane for plane in _PLANES if head.shape[plane[1]] == 1]  # a single slice, as it lies
+    for label, axis, sides in flat[:1] or _PLANES:
         index = best_slice(focus, axis)
         place = f"{label} {start[axis] + index + 1}/{head.shape[axis]}"
         width, height = (s for a, s in enumerate(shown.spacing) if a != axis)
