@@ -44,7 +44,7 @@ def check(
     labels: Labels,
     advance: Callable[[], None] = lambda: None,
 ) -> list[BadCase]:
-    """Read every case once, so that all bad ones are known before any work is lost on the others."""
+    """Read every case once, so that all bad ones are known before work is lost on the others."""
 
     def attempt(subject: Subject) -> BadCase | None:
         try:

@@ -164,7 +164,7 @@ def _of_a_process(folder: Path, error: ProcessRaisedException) -> None:
     elif kind.startswith("glioscope."):
         raise GlioscopeError(folder, one_line(said)) from error
     else:
-        raise error
+        raise RuntimeError(f"{kind}: {said}") from error
 
 
 def _data(run: Run) -> CaseData:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -29,6 +29,9 @@ _FOREIGN = (
     r".*`torch.jit.*` is deprecated.*",
 )
 """Warnings of the libraries beneath that ask nothing of our users."""
+
+
+_CHATTER = ("lightning.pytorch", "lightning.fabric", "huggingface_hub")
 
 
 def make_trainer(folder: Path, train: TrainSection, device: str) -> Trainer:
@@ -75,6 +78,8 @@ def _callbacks(folder: Path, train: TrainSection) -> list[Callback]:
         )
     if sys.stderr.isatty():
         callbacks.append(ProgressBar())
+    if train.devices > 1:
+        callbacks.insert(0, SpawnedProcess(folder / "train.log"))
     return callbacks
 
 
@@ -90,20 +95,41 @@ def _precision(precision: str, device: str) -> Any:
     return names.get(str(mixed_precision(precision, device)), "32-true")
 
 
+class SpawnedProcess(Callback):
+    """Give a spawned process, which begins with neither, our log and the libraries' silence.
+
+    Args:
+        path: The run's `train.log`, which the first process goes on with.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Nothing is put back: the process ends with the training."""
+        _silence()
+        if trainer.is_global_zero:
+            ours = logging.getLogger("glioscope")
+            ours.handlers = [logging.StreamHandler(), logging.FileHandler(self.path)]
+            ours.setLevel(logging.INFO)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the libraries' advertisements; nothing of ours is hidden."""
-    loggers = [
-        logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric", "huggingface_hub")
-    ]
+    loggers = [logging.getLogger(name) for name in _CHATTER]
     levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            for message in _FOREIGN:
-                warnings.filterwarnings("ignore", message)
+            _silence()
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _silence() -> None:
+    for name in _CHATTER:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in _FOREIGN:
+        warnings.filterwarnings("ignore", message)
