@@ -70,23 +70,8 @@ def evaluate(  # noqa: PLR0913 - one argument per option of the verb
     bad = outcome.bad
     if bad and (not skip_bad or len(bad) == len(subjects)):
         raise CaseErrors(bad)
-    warnings = [
-        *_seen_before(loaded, subjects),
-        *(f"{case.case} counts as missed: {case}" for case in outcome.missed),
-        *(f"{case.case} is left out: {case}" for case in outcome.left_out),
-    ]
-    sizes = pd.DataFrame(outcome.sizes, columns=["case", "region", "size"])
-    unit = "ml" if loaded.plan.dims == 3 else "pixels"
-    report = Report(
-        title=f"{loaded.provenance.recipe.name} on {dataset.path.name}",
-        subtitle=f"{len(subjects)} cases of the split {chosen}",
-        warnings=warnings,
-        pictures=_pictures(predictor, dataset.labels, subjects, outcome),
-        curves_svg=_curves(loaded),
-        size_svg=score_against_size(table_of(outcome.rows), sizes, unit),
-        settings=loaded.provenance.recipe.model_dump(mode="json"),
-        notes=dataset.notes,
-    )
+    pictures = _pictures(predictor, dataset.labels, subjects, outcome)
+    report = _report(loaded, dataset, subjects, chosen, outcome, pictures)
     facts = {
         "model": str(loaded.folder),
         "model_sha256": loaded.sha256,
@@ -146,6 +131,33 @@ def _seen_before(model: TrainedModel, subjects: Sequence[Subject]) -> list[str]:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _report(
+    model: TrainedModel,
+    dataset: Dataset,
+    subjects: Sequence[Subject],
+    split: str,
+    outcome: Outcome,
+    pictures: Sequence[Picture],
+) -> Report:
+    recipe = model.provenance.recipe
+    sizes = pd.DataFrame(outcome.sizes, columns=["case", "region", "size"])
+    unit = "ml" if model.plan.dims == 3 else "pixels"
+    return Report(
+        title=f"{recipe.name} on {dataset.path.name}",
+        subtitle=f"{len(subjects)} cases of the split {split}",
+        warnings=[
+            *_seen_before(model, subjects),
+            *(f"{case.case} counts as missed: {case}" for case in outcome.missed),
+            *(f"{case.case} is left out: {case}" for case in outcome.left_out),
+        ],
+        pictures=pictures,
+        curves_svg=_curves(model),
+        size_svg=score_against_size(table_of(outcome.rows), sizes, unit),
+        settings=recipe.model_dump(mode="json"),
+        notes=dataset.notes,
+    )
 
 
 def _pictures(
