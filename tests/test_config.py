@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glioscope.core.config import load_recipe, recipe_names
 from glioscope.core.errors import GlioscopeError, RecipeError, UnknownName
+from glioscope.core.recipes import load_recipe, recipe_names
 from glioscope.losses.mixing import build_loss
 from glioscope.models import check
 

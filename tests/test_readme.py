@@ -16,9 +16,9 @@ import yaml
 
 import glioscope
 from glioscope.cli import app
-from glioscope.core.config import load_recipe, recipe_names
 from glioscope.core.errors import DataError
 from glioscope.core.labels import SCHEMES
+from glioscope.core.recipes import load_recipe, recipe_names
 from glioscope.evaluation.tables import Row, SummaryRow
 from glioscope.formats.opening import open_dataset
 from glioscope.formats.sequences import SUFFIXES

@@ -14,8 +14,9 @@ import torch
 
 from glioscope.api.evaluating import evaluate
 from glioscope.api.training import train
-from glioscope.core.config import Augmentation, Schedule, TrainSection, load_recipe
+from glioscope.core.config import Augmentation, Schedule, TrainSection
 from glioscope.core.errors import CaseErrors, DataError, GlioscopeError, ModelError, StorageError
+from glioscope.core.recipes import load_recipe
 from glioscope.formats.nifti import write_nifti
 from glioscope.formats.opening import open_dataset
 from glioscope.models.trained import load_model

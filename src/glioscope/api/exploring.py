@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..core.config import load_recipe, recipe_names
 from ..core.errors import DataError
 from ..core.plan import ZERO
 from ..core.progress import progress
+from ..core.recipes import load_recipe, recipe_names
 from ..formats.opening import open_dataset
 
 __all__ = ["info", "open_dataset", "phantom", "recipes"]

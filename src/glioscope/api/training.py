@@ -11,10 +11,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ..core.config import HARDWARE, Recipe, load_recipe, parse_override, validated
+from ..core.config import HARDWARE, Recipe
 from ..core.dataset import Dataset
 from ..core.errors import CaseErrors, DataError, RecipeError, StorageError
 from ..core.files import read_json, storage_error, write_json
+from ..core.recipes import load_recipe, parse_override, validated
 from ..core.splits import NAMES, Splits, make_splits, patients_on_both_sides, read_splits
 from ..formats.cohort import PATIENTS
 from ..formats.opening import open_dataset
