@@ -54,23 +54,20 @@ def evaluate(  # noqa: PLR0913 - one argument per option of the verb
     """
     loaded = trained.load_model(Path(model))
     dataset = open_dataset(data, labels)
-    if dataset.labels is None:
-        raise DataError(
-            dataset.path, "no case has a mask", "reference segmentations to score against"
-        )
+    known = dataset.known_labels()
     subjects, chosen = _subjects(loaded, dataset, split)
     with progress("checking", len(subjects)) as advance:
-        problems = check(loaded.plan, subjects, dataset.labels, advance)
+        problems = check(loaded.plan, subjects, known, advance)
     if problems and (not skip_bad or len(problems) == len(subjects)):
         raise CaseErrors(problems)
     predictor = predictor_of(loaded, device)
     loss = build_loss(loaded.provenance.recipe.loss, loaded.plan.activation)
     with progress("evaluating", len(subjects)) as advance:
-        outcome = evaluate_cases(predictor, loss, subjects, dataset.labels, advance)
+        outcome = evaluate_cases(predictor, loss, subjects, known, advance)
     bad = outcome.bad
     if bad and (not skip_bad or len(bad) == len(subjects)):
         raise CaseErrors(bad)
-    pictures = _pictures(predictor, dataset.labels, subjects, outcome)
+    pictures = _pictures(predictor, known, subjects, outcome)
     report = _report(loaded, dataset, subjects, chosen, outcome, pictures)
     facts = {
         "model": str(loaded.folder),
@@ -79,7 +76,7 @@ def evaluate(  # noqa: PLR0913 - one argument per option of the verb
         "data": str(dataset.path),
         "fingerprint": dataset.fingerprint,
         "split": chosen,
-        "labels": dataset.labels.name,
+        "labels": known.name,
     }
     return write_evaluation(Path(out), outcome.rows, report, facts, len(bad))
 

@@ -127,10 +127,9 @@ def _provenance(
 ) -> Provenance:
     used = [*splits.train, *splits.valid]
     patients = {case.id: case.patient for case in dataset.cases}
-    assert dataset.labels is not None  # make_plan refused it
     return Provenance(
         recipe=recipe,
-        labels=dataset.labels,
+        labels=dataset.known_labels(),
         data={
             "path": str(dataset.path),
             "format": dataset.format,

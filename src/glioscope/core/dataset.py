@@ -45,6 +45,16 @@ class Dataset:
         """Hash of what the cases are made of; the same for a copy elsewhere."""
         return digest([case.identity for case in self.cases])
 
+    def known_labels(self) -> Labels:
+        """Return the label scheme of the masks.
+
+        Raises:
+            DataError: If no case has a mask.
+        """
+        if self.labels is None:
+            raise DataError(self.path, "no case has a mask", "reference segmentations")
+        return self.labels
+
     def with_masks(self) -> tuple[Case, ...]:
         """Return the cases that have a reference segmentation."""
         return tuple(case for case in self.cases if case.mask is not None)

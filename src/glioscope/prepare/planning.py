@@ -26,12 +26,11 @@ def make_plan(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any], di
             recipe needs them.
     """
     data, predict = recipe.data, recipe.predict
-    if dataset.labels is None:
-        raise DataError(dataset.path, "no case has a mask", "reference segmentations to learn from")
-    highest = max(dataset.labels.values.values(), default=0)
+    known = dataset.known_labels()
+    highest = max(known.values.values(), default=0)
     if highest > 255:
         raise DataError(dataset.path, f"label value {highest}", "at most 255", "number them anew")
-    labels, targets = _targets(recipe, dataset.labels, dataset)
+    labels, targets = _targets(recipe, known, dataset)
     return Plan(
         dims=data.dims,
         channels=tuple(data.channels),

@@ -69,8 +69,7 @@ class Run:
         """Prepared cases."""
         given = self.recipe.data.cache
         folder = Path(given) if given else self.folder / "cache"
-        assert self.dataset.labels is not None  # make_plan refuses data without labels
-        return Cache(folder, self.plan, self.dataset.labels)
+        return Cache(folder, self.plan, self.dataset.known_labels())
 
     def cases(self, *names: str) -> list[Case]:
         """Return the cases of the named splits."""
