@@ -14,7 +14,14 @@ from pydantic import ValidationError
 from ..core.config import HARDWARE, Recipe
 from ..core.dataset import Dataset
 from ..core.errors import CaseErrors, DataError, RecipeError, StorageError
-from ..core.files import read_json, storage_error, write_json
+from ..core.files import (
+    LogFile,
+    is_leftover,
+    read_json,
+    remove_leftovers,
+    storage_error,
+    write_json,
+)
 from ..core.recipes import load_recipe, parse_override, validated
 from ..core.splits import NAMES, Splits, make_splits, patients_on_both_sides, read_splits
 from ..formats.cohort import PATIENTS
@@ -23,6 +30,8 @@ from ..losses.mixing import build_loss
 from ..models import check, models
 from ..models.trained import Provenance, TrainedModel, versions
 from ..prepare.planning import make_plan
+from ..training.callbacks import LOG
+from ..training.checkpoints import CHECKPOINTS, newest_checkpoint
 from ..training.run import Run, fit, make_network, prepare
 
 _log = logging.getLogger("glioscope")
@@ -57,7 +66,8 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
         GlioscopeError: One line for whatever is wrong; nothing is left behind then.
     """
     folder = Path(out)
-    if resume:
+    begun = _begun(folder, resume)
+    if begun:
         if labels or splits:
             raise RecipeError("--labels, --splits", "cannot change when a run is resumed")
         saved = _saved(folder)
@@ -66,7 +76,6 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
         _same_data(folder, saved, dataset)
         chosen = read_splits(folder / _SPLITS, dataset)
     else:
-        _refuse_used(folder)
         settings = load_recipe(recipe, overrides)
         _check(settings)
         dataset = open_dataset(data, labels)
@@ -78,16 +87,52 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
     entry = models[settings.model.name]
     arguments = entry.resolved(settings.model.arguments)
     plan = make_plan(settings, dataset, arguments, entry.traits.divisor(arguments))
-    network = make_network(settings, plan)
-    provenance = _provenance(settings, dataset, chosen, saved.skipped if resume else ())
-    run = Run(folder, settings, dataset, chosen, plan, provenance, resume)
-    with _claimed(folder, resume), _logged(folder):
-        _say(dataset)
-        _say_splits(chosen, dataset)
-        run = _prepared(run, skip_bad)
-        write_json(folder / _SPLITS, run.splits.model_dump(mode="json"))
-        write_json(folder / _RUN, run.provenance.model_dump(mode="json"))
-        return fit(run, network)
+    checkpoint = newest_checkpoint(folder / CHECKPOINTS) if begun else None
+    network = make_network(settings, plan, pretrained=checkpoint is None)
+    provenance = _provenance(settings, dataset, chosen, saved.skipped if begun else ())
+    run = Run(folder, settings, dataset, chosen, plan, provenance, checkpoint)
+    with _claimed(folder, begun):
+        _save(run)  # from here on a killed run can be resumed
+        with _logged(folder):
+            _say(dataset)
+            _say_splits(chosen, dataset)
+            run = _prepared(run, skip_bad)
+            _save(run)
+            return fit(run, network)
+
+
+def _begun(folder: Path, resume: bool) -> bool:
+    """Tell whether a run is gone on with; a folder that holds anything else is refused.
+
+    A run that was killed before it could write its settings was not begun: it starts anew.
+
+    Raises:
+        StorageError: If the folder is used and not to be resumed, or to be resumed and not there.
+    """
+    if resume and (folder / _RUN).is_file():
+        return True
+    names = [p for p in folder.iterdir() if not is_leftover(p)] if folder.is_dir() else []
+    used = folder.is_file() or {p.name for p in names} - {_SPLITS}
+    if resume and (used or not folder.exists()):
+        raise StorageError(
+            folder, "holds no run to resume", f"a folder with {_RUN}", "leave out --resume"
+        )
+    if used:
+        raise StorageError(
+            folder,
+            "is not empty",
+            "an empty folder",
+            "go on with --resume, or choose another --out",
+        )
+    if resume:
+        _log.info("%s: nothing was begun there, so the training starts anew", folder)
+    return False
+
+
+def _save(run: Run) -> None:
+    """Write what `--resume` goes by; its mark, `run.json`, comes last."""
+    write_json(run.folder / _SPLITS, run.splits.model_dump(mode="json"))
+    write_json(run.folder / _RUN, run.provenance.model_dump(mode="json"))
 
 
 def _check(recipe: Recipe) -> None:
@@ -163,10 +208,6 @@ def _resumed(saved: Recipe, name: str, overrides: Sequence[str]) -> Recipe:
 
 def _saved(folder: Path) -> Provenance:
     path = folder / _RUN
-    if not path.is_file():
-        raise StorageError(
-            folder, "holds no run to resume", f"a folder with {_RUN}", "leave out --resume"
-        )
     try:
         return Provenance.model_validate(read_json(path))
     except ValidationError as error:
@@ -182,37 +223,24 @@ def _same_data(folder: Path, saved: Provenance, dataset: Dataset) -> None:
         )  # fmt: skip
 
 
-def _refuse_used(folder: Path) -> None:
-    """Refuse a folder that holds something.
-
-    Raises:
-        StorageError: If it does.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StorageError(
-            folder,
-            "is not empty",
-            "an empty folder",
-            "go on with --resume, or choose another --out",
-        )
-
-
 @contextmanager
-def _claimed(folder: Path, resume: bool) -> Iterator[None]:
+def _claimed(folder: Path, begun: bool) -> Iterator[None]:
     """Make the run's folder, and take it away again if nothing came of it.
 
     Raises:
-        StorageError: If it holds something and is not to be resumed.
+        StorageError: If it cannot be made.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(folder, error) from error
+    for place in (folder, folder / CHECKPOINTS, folder / "cache"):
+        remove_leftovers(place)
     try:
         yield
     except BaseException:
-        if not resume and not (folder / "log.csv").exists():
+        if not begun and not (folder / LOG).exists():
             for path in folder.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -226,8 +254,7 @@ def _claimed(folder: Path, resume: bool) -> Iterator[None]:
 @contextmanager
 def _logged(folder: Path) -> Iterator[None]:
     """Write what is said to `train.log` as well."""
-    handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler = LogFile(folder / "train.log")
     level = _log.level
     _log.addHandler(handler)
     _log.setLevel(logging.DEBUG)

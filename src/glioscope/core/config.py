@@ -35,11 +35,19 @@ class SliceRule(_Section):
 class Augmentation(_Section):
     """Chance of each random change of a training sample.
 
+    Channels are scans of their own: from `lowres` to `spikes`, the chance is that of each channel.
+
     Attributes:
-        flip: Chance of a mirror image, for each axis by itself.
+        flip: Chance of a mirror image, for each axis of `data.mirror` by itself.
         rotate: Chance of a rotation by up to `degrees`.
         degrees: Largest rotation angle.
         scale: Chance of a zoom by a factor of .7 to 1.4.
+        elastic: Chance of a smooth deformation without folds.
+        lowres: Chance of voxels that are up to 3 times as long, along some of the axes.
+        bias_field: Chance of a smooth shading, as of an uneven receiving coil.
+        motion: Chance of head movements during the scan.
+        ghosting: Chance of faint copies of the head along an axis.
+        spikes: Chance of stripes, as of an electric spark during the scan.
         gamma: Chance of a gamma curve of exponent .7 to 1.5.
         brightness: Chance of an intensity factor of .75 to 1.25.
         contrast: Chance of a contrast factor of .75 to 1.25.
@@ -51,6 +59,12 @@ class Augmentation(_Section):
     rotate: Share = 0.0
     degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
     scale: Share = 0.0
+    elastic: Share = 0.0
+    lowres: Share = 0.0
+    bias_field: Share = 0.0
+    motion: Share = 0.0
+    ghosting: Share = 0.0
+    spikes: Share = 0.0
     gamma: Share = 0.0
     brightness: Share = 0.0
     contrast: Share = 0.0
@@ -72,6 +86,8 @@ class DataSection(_Section):
         foreground: Share of patches that are centred on tumour.
         slices: Which slices of volumes a 2D network is trained on.
         normalise: Name of the normalisation.
+        mirror: Axes over which a mirror image could be a scan: 0 left to right, 1 back to front,
+            2 feet to head; null for all of them. Training and `--flips` mirror no others.
         augment: Random changes of training samples.
         cache: Folder for prepared cases; None puts it into the run.
     """
@@ -86,6 +102,7 @@ class DataSection(_Section):
     foreground: Share = 0.33
     slices: SliceRule = SliceRule()
     normalise: Literal["zscore", "zscore-slice", "unit-slice", "percentile"] = "zscore"
+    mirror: list[Annotated[int, Field(ge=0)]] | None = None
     augment: Augmentation = Augmentation()
     cache: str | None = None
 
@@ -95,6 +112,9 @@ class DataSection(_Section):
             raise ValueError("size and spacing both fix the grid: set one of them to null")
         if set(self.channels) <= {"zero"}:
             raise ValueError(f"channels {self.channels} name no sequence")
+        axes = self.mirror or []
+        if len(set(axes)) < len(axes) or any(axis >= self.dims for axis in axes):
+            raise ValueError(f"mirror {axes} needs different axes below {self.dims}")
         if self.spacing and (self.slices.start or self.slices.count):
             raise ValueError("slices are counted in the scan as it is: leave spacing out")
         for name in ("size", "patch"):
@@ -154,6 +174,7 @@ class TrainSection(_Section):
         patience: Epochs without improvement after which training stops; None never stops it.
         min_delta: Smallest change of the monitored value that is an improvement.
         samples: Samples drawn per epoch; None takes every case or slice once.
+        freeze_epochs: Epochs in which the pretrained part of the network stays as it is.
         seed: Seed of weights, order, patches and augmentation, and of the splits.
         precision: `auto` takes mixed precision where the device has it.
         devices: Number of devices, or of processes on the CPU.
@@ -172,6 +193,7 @@ class TrainSection(_Section):
     patience: Count | None = 5
     min_delta: Annotated[float, Field(ge=0)] = 1e-4
     samples: Count | None = None
+    freeze_epochs: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     devices: Count = 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +16,14 @@ from typing import Any
 
 from .errors import DataError, StorageError
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of a full disk."""
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..")
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """Translate an operating-system error of writing `path` into one line with a way out."""
-    if error.errno in _NO_SPACE:
+    if error.errno in NO_SPACE:
         return StorageError(
             path, "the disk is full", "", "free some space or choose another folder"
         )
@@ -46,11 +50,50 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name outlast a power cut, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def is_leftover(path: Path) -> bool:
+    """Tell whether a file is what `replacing` was writing when its process was killed."""
+    return _TEMPORARY.match(path.name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left half-written in a folder, if it is there."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if is_leftover(path):
+            path.unlink(missing_ok=True)
+
+
+class LogFile(logging.FileHandler):
+    """A log on disk with a time on every line; a full disk does not drown what it has to say."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: the same lines are shown on the terminal."""
+
+    def close(self) -> None:
+        """Close the file, whether or not its last lines found room."""
+        with suppress(OSError):
+            super().close()
 
 
 def write_text(path: Path, text: str) -> None:

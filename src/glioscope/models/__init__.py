@@ -20,11 +20,13 @@ class ModelTraits:
         dims: 2 or 3.
         divisor: Input sizes must be multiples of this, given all arguments of the network.
         min_batch: Smallest batch it can be trained on.
+        backbone: Attribute that holds the part which pretrained weights are for, if there is one.
     """
 
     dims: Literal[2, 3]
     divisor: Callable[[Mapping[str, Any]], int]
     min_batch: int = 1
+    backbone: str | None = None
 
 
 models: Registry[ModelTraits] = Registry("model", __name__, ModelTraits)

@@ -12,7 +12,7 @@ from . import register
 from .pretrained import load_file, require_download
 
 
-@register(dims=2, divisor=lambda _: 32)
+@register(dims=2, divisor=lambda _: 32, backbone="encoder")
 def unet(
     *, inputs: int, outputs: int, encoder: str = "resnet34", pretrained: str = "none"
 ) -> nn.Module:

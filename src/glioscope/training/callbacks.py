@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
 from torch.optim.swa_utils import update_bn
 
 from ..core.files import write_text
 
 _log = logging.getLogger("glioscope")
+LOG = "log.csv"
 _LONG_EPOCH = 100
 """Steps after which the statistics of BatchNorm have caught up with the weights."""
 _ENOUGH_BATCHES = 32
@@ -116,17 +117,27 @@ def pass_signals_on(trainer: Trainer) -> None:
             signal.signal(number, forward)
 
 
+class Patience(EarlyStopping):
+    """Early stopping that a resumed run remembers: what had ended does not go on for an epoch."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """End at once if the patience was used up before the run was interrupted."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
 class FreshBatchNorm(Callback):
     """Recompute the statistics of BatchNorm before each validation of a short epoch.
 
     They lag behind the weights (momentum .1), and small batches make them noisy: without this, a
-    network that has learned its task may score nothing until the end of a short training.
+    network that has learned its task may score nothing until the end of a short training. While a
+    part is frozen, its statistics and therefore all are left alone.
     """
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run some training samples through the network (`torch.optim.swa_utils.update_bn`)."""
         loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-        if trainer.num_training_batches < _LONG_EPOCH:
+        if trainer.num_training_batches < _LONG_EPOCH and not pl_module.frozen:
             some = islice(loader, _ENOUGH_BATCHES)
             with trainer.precision_plugin.forward_context():
                 update_bn(some, pl_module.network, pl_module.device)  # type: ignore[arg-type]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,11 @@ from safetensors.torch import save_file
 from ..core.errors import ModelError
 from ..core.files import replacing
 
-CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
+_log = logging.getLogger("glioscope")
+CHECKPOINTS, BEST = "checkpoints", "best.ckpt"
+_EPOCHS = "epoch-*.ckpt"
+_KEPT = 2
+"""Checkpoints of epochs that are kept: the newest, and the one before should that be damaged."""
 _KINDS = {"tuple": tuple, "list": list}
 
 
@@ -31,9 +37,10 @@ class SafeCheckpoint(CheckpointIO):
     ) -> None:
         """Write nested dicts, lists, tuples, tensors and plain values."""
         tensors: dict[str, torch.Tensor] = {}
-        structure = _pack(checkpoint, tensors)
+        structure = json.dumps(_pack(checkpoint, tensors))
+        metadata = {"structure": structure, "sha256": _digest(structure, tensors)}
         with replacing(Path(path)) as temporary:
-            save_file(tensors, temporary, metadata={"structure": json.dumps(structure)})
+            save_file(tensors, temporary, metadata=metadata)
 
     def load_checkpoint(
         self,
@@ -48,16 +55,18 @@ class SafeCheckpoint(CheckpointIO):
         """
         try:
             with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                structure = json.loads(file.metadata()["structure"])
+            if metadata["sha256"] != _digest(metadata["structure"], tensors):
+                raise ValueError("its checksum is wrong")
+            checkpoint: dict[str, Any] = _unpack(json.loads(metadata["structure"]), tensors)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 path,
-                f"cannot be read ({type(error).__name__})",
+                f"cannot be read ({type(error).__name__}: {error})",
                 "a whole checkpoint",
                 "delete it to go on from the one before, or train anew",
             ) from error
-        checkpoint: dict[str, Any] = _unpack(structure, tensors)
         return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -65,8 +74,28 @@ class SafeCheckpoint(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint of a run that is whole; None if no epoch was finished.
+
+    Raises:
+        ModelError: If there are checkpoints, and every one is damaged.
+    """
+    damaged: list[ModelError] = []
+    for path in sorted(folder.glob(_EPOCHS), reverse=True):
+        try:
+            SafeCheckpoint().load_checkpoint(path)
+        except ModelError as error:
+            _log.warning("%s", error)
+            damaged.append(error)
+            continue
+        return path
+    if damaged:
+        raise ModelError(folder, "every checkpoint is damaged", "a whole one", "train anew")
+    return None
+
+
 class KeepBestAndLast(Checkpoint):
-    """Write the last checkpoint after every epoch, and the weights of the best one.
+    """Write a checkpoint after every epoch, and the weights of the best one.
 
     Args:
         folder: Where they go.
@@ -80,12 +109,15 @@ class KeepBestAndLast(Checkpoint):
         self.best: float | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Save; the best one first, so that the last one knows of it."""
+        """Save; the best one first, so that the epoch's own knows of it."""
         score = float(trainer.callback_metrics[self.monitor])
         if self.best is None or self.sign * (score - self.best) > 0:
             self.best = score
             trainer.save_checkpoint(self.folder / BEST, weights_only=True)
-        trainer.save_checkpoint(self.folder / LAST)
+        trainer.save_checkpoint(self.folder / f"epoch-{trainer.current_epoch + 1:05}.ckpt")
+        if trainer.is_global_zero:
+            for path in sorted(self.folder.glob(_EPOCHS))[:-_KEPT]:
+                path.unlink()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know."""
@@ -94,6 +126,13 @@ class KeepBestAndLast(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what the interrupted run knew."""
         self.best = state_dict["best"]
+
+
+def _digest(structure: str, tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(structure.encode())
+    for name in sorted(tensors):
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _pack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

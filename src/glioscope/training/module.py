@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -55,18 +55,38 @@ class Segmenter(LightningModule):
         plan: What input and output mean.
         table: Stored label value to outputs, shape (outputs, 256).
         settings: The recipe's `train` section.
+        backbone: Attribute of the network that is frozen for `settings.freeze_epochs`, if any.
     """
 
     def __init__(
-        self, network: nn.Module, loss: Loss, plan: Plan, table: Tensor, settings: TrainSection
+        self,
+        network: nn.Module,
+        loss: Loss,
+        plan: Plan,
+        table: Tensor,
+        settings: TrainSection,
+        backbone: str | None = None,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=fast_format(plan.dims))
         self.loss, self.plan, self.settings = loss, plan, settings
         self.table = table
+        self.backbone = backbone
         self.scores: list[CaseScore] = []
         self.plateau: Any = None
         self.saved_plateau: dict[str, Any] | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone stays as it is in this epoch."""
+        return self.backbone is not None and self.current_epoch < self.settings.freeze_epochs
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; a frozen backbone keeps its BatchNorm statistics."""
+        super().train(mode)
+        if self.backbone is not None and self.frozen:
+            self.network.get_submodule(self.backbone).eval()
+        return self
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return the loss of a batch."""
@@ -115,11 +135,19 @@ class Segmenter(LightningModule):
             self.plateau.load_state_dict(self.saved_plateau)
 
     def on_train_epoch_start(self) -> None:
-        """Set the rate of this epoch; it follows from the epoch alone, so resuming is exact."""
+        """Set rate and frozen part; both follow from the epoch alone, so resuming is exact."""
+        if self.backbone is not None:
+            self.network.get_submodule(self.backbone).requires_grad_(not self.frozen)
+            self.train()
         rate = scheduled_rate(self.settings, self.current_epoch)
         if rate is not None:
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = rate
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """Let dropout depend on seed, step and process alone, so that resuming is exact."""
+        place = [self.settings.seed, self.global_step, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def on_train_epoch_end(self) -> None:
         """Step the plateau here, before the checkpoint is written, so that both agree."""

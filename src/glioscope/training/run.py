@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +17,19 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from ..core.case import Case
 from ..core.config import Recipe
 from ..core.dataset import Dataset
-from ..core.errors import BadCase, GlioscopeError, RecipeError, one_line
+from ..core.errors import BadCase, GlioscopeError, RecipeError, StorageError, one_line
+from ..core.files import NO_SPACE, storage_error
 from ..core.plan import Plan
 from ..core.progress import progress
 from ..core.splits import Splits
 from ..losses.mixing import build_loss
 from ..models import build, models
-from ..models.trained import Provenance, TrainedModel, save_model
+from ..models.trained import Provenance, TrainedModel, empty_network, save_model
 from ..prediction.engines import choose_device, mixed_precision, torch_engine
 from ..prepare.cache import Cache, Prepared
 from ..prepare.scan import target_table
-from .callbacks import Stopped, pass_signals_on, read_log, signals_restored
-from .checkpoints import BEST, CHECKPOINTS, LAST, SafeCheckpoint
+from .callbacks import LOG, Stopped, pass_signals_on, read_log, signals_restored
+from .checkpoints import BEST, CHECKPOINTS, SafeCheckpoint
 from .data import CaseData
 from .module import Diverged, Segmenter
 from .samples import training_slices
@@ -48,7 +50,7 @@ class Run:
         splits: Who is used for what.
         plan: How scans become input.
         provenance: What will stand in `model.json`.
-        resume: Go on from the last checkpoint, if there is one.
+        checkpoint: The checkpoint to go on from, if the run is resumed after its first epoch.
     """
 
     folder: Path
@@ -57,12 +59,12 @@ class Run:
     splits: Splits
     plan: Plan
     provenance: Provenance
-    resume: bool
+    checkpoint: Path | None
 
     @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.folder / CHECKPOINTS
+    def best(self) -> Path:
+        """Weights of the best epoch."""
+        return self.folder / CHECKPOINTS / BEST
 
     @property
     def cache(self) -> Cache:
@@ -77,8 +79,13 @@ class Run:
         return [case for case in self.dataset.cases if case.id in wanted]
 
 
-def make_network(recipe: Recipe, plan: Plan) -> nn.Module:
+def make_network(recipe: Recipe, plan: Plan, *, pretrained: bool = True) -> nn.Module:
     """Build the network of a recipe with the weights that its seed draws.
+
+    Args:
+        recipe: The recipe.
+        plan: Its plan.
+        pretrained: Whether pretrained weights are loaded, if the recipe has any.
 
     Raises:
         RecipeError: If the network cannot be trained as the recipe says.
@@ -101,8 +108,14 @@ def make_network(recipe: Recipe, plan: Plan) -> nn.Module:
         raise RecipeError("train.devices", f"is {train.devices}", f"at most {found} (GPUs here)")
     if train.batch < traits.min_batch:
         raise RecipeError("train.batch", f"is {train.batch}", f"at least {traits.min_batch}")
+    if train.freeze_epochs and traits.backbone is None:
+        raise RecipeError(
+            "train.freeze_epochs", f"{recipe.model.name} has no pretrained part", "0"
+        )  # fmt: skip
     with quiet():
         seed_everything(train.seed, verbose=False)
+        if not pretrained:
+            return empty_network(plan)
         return build(
             plan.network, inputs=len(plan.channels), outputs=plan.outputs, arguments=plan.arguments
         )
@@ -126,33 +139,60 @@ def fit(run: Run, network: nn.Module) -> TrainedModel:
 
     Raises:
         RecipeError: If the loss is not defined for the targets.
-        StorageError: If something cannot be written.
+        StorageError: If something cannot be written; the epochs that were finished are kept.
     """
     train = run.recipe.train
     table = torch.from_numpy(target_table(run.plan, run.cache.labels))
     data = _data(run)
     device = choose_device(train.device)
     loss = build_loss(run.recipe.loss, run.plan.activation)
-    module = Segmenter(network, loss, run.plan, table, train)
-    last, best = run.checkpoints / LAST, run.checkpoints / BEST
-    resumed = str(last) if run.resume and last.exists() else None
-    if resumed is None:
-        best.unlink(missing_ok=True)
-    with quiet(), signals_restored():
+    module = Segmenter(network, loss, run.plan, table, train, _frozen_part(run))
+    if run.checkpoint is None:
+        run.best.unlink(missing_ok=True)
+    with quiet(), signals_restored(), _room_asked_for(run.folder):
         trainer = make_trainer(run.folder, train, device)
         if train.devices > 1:
             pass_signals_on(trainer)
         try:
-            trainer.fit(module, data, ckpt_path=resumed)
+            trainer.fit(module, data, ckpt_path=run.checkpoint)
         except Stopped:
             _log.warning("stopped; go on later with --resume")
         except Diverged as error:
-            if not best.exists():
+            if not run.best.exists():
                 raise
             _log.warning("%s; the best epoch before is kept", error)
         except ProcessRaisedException as error:
             _of_a_process(run.folder, error)
     return _export(run, network, table, device)
+
+
+@contextmanager
+def _room_asked_for(folder: Path) -> Iterator[None]:
+    """Say how a run goes on that was stopped by a full disk."""
+    try:
+        yield
+    except StorageError as error:
+        raise _no_room(folder, error) from error
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise _no_room(folder, storage_error(folder, error)) from error
+
+
+def _no_room(folder: Path, error: StorageError) -> StorageError:
+    epochs = len(read_log(folder / LOG))
+    remedy = f"free some space, then go on with --resume ({epochs} epochs are safe)"
+    return StorageError(error.where, error.found, "", remedy) if epochs else error
+
+
+def _frozen_part(run: Run) -> str | None:
+    """Return the attribute of the network that is frozen at first; random weights never are."""
+    if run.recipe.train.freeze_epochs == 0:
+        return None
+    if run.plan.arguments.get("pretrained", "none") == "none":
+        _log.warning("nothing is frozen (train.freeze_epochs), as the weights are random")
+        return None
+    return models[run.plan.network].traits.backbone
 
 
 def _of_a_process(folder: Path, error: ProcessRaisedException) -> None:
@@ -185,7 +225,7 @@ def _data(run: Run) -> CaseData:
 
 def _export(run: Run, network: nn.Module, table: Tensor, device: str) -> TrainedModel:
     """Write the model of the best epoch, with thresholds chosen on validation."""
-    checkpoint = SafeCheckpoint().load_checkpoint(run.checkpoints / BEST)
+    checkpoint = SafeCheckpoint().load_checkpoint(run.best)
     weights = {
         name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()
     }
@@ -217,7 +257,7 @@ def _advancing(
 
 def _best_scores(run: Run) -> dict[str, float]:
     """Return the line of `log.csv` that belongs to the saved weights."""
-    rows = read_log(run.folder / "log.csv")
+    rows = read_log(run.folder / LOG)
     if not rows:
         return {}
     monitor = run.recipe.train.monitor

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from ..core.config import TrainSection
+from ..core.files import LogFile
 from ..prediction.engines import mixed_precision
-from .callbacks import EpochLog, FreshBatchNorm, ProgressBar, StopInOrder
+from .callbacks import LOG, EpochLog, FreshBatchNorm, Patience, ProgressBar, StopInOrder
 from .checkpoints import BEST, CHECKPOINTS, KeepBestAndLast, SafeCheckpoint
 
 _FOREIGN = (
@@ -45,7 +46,7 @@ def make_trainer(folder: Path, train: TrainSection, device: str) -> Trainer:
     return Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=train.devices,
-        strategy=_strategy(train.devices, device),
+        strategy=_strategy(train, device),
         precision=_precision(train.precision, device),
         max_epochs=train.epochs,
         callbacks=_callbacks(folder, train),
@@ -63,7 +64,7 @@ def _callbacks(folder: Path, train: TrainSection) -> list[Callback]:
     checkpoints = folder / CHECKPOINTS
     monitor, sign = f"valid_{train.monitor}", 1 if train.monitor == "dice" else -1
     callbacks: list[Callback] = [
-        EpochLog(folder / "log.csv"),
+        EpochLog(folder / LOG),
         StopInOrder(checkpoints / BEST),
         FreshBatchNorm(),
         KeepBestAndLast(checkpoints, monitor, sign),
@@ -72,7 +73,7 @@ def _callbacks(folder: Path, train: TrainSection) -> list[Callback]:
         mode = "max" if sign > 0 else "min"
         callbacks.insert(
             0,
-            EarlyStopping(
+            Patience(
                 monitor, train.min_delta, train.patience, mode=mode, check_on_train_epoch_end=True
             ),
         )
@@ -83,11 +84,14 @@ def _callbacks(folder: Path, train: TrainSection) -> list[Callback]:
     return callbacks
 
 
-def _strategy(devices: int, device: str) -> Any:
-    if devices == 1:
+def _strategy(train: TrainSection, device: str) -> Any:
+    if train.devices == 1:
         return "auto"
-    backend = "nccl" if device == "cuda" else "gloo"
-    return DDPStrategy(start_method="spawn", process_group_backend=backend)
+    return DDPStrategy(
+        start_method="spawn",
+        process_group_backend="nccl" if device == "cuda" else "gloo",
+        find_unused_parameters=train.freeze_epochs > 0,
+    )
 
 
 def _precision(precision: str, device: str) -> Any:
@@ -110,7 +114,7 @@ class SpawnedProcess(Callback):
         _silence()
         if trainer.is_global_zero:
             ours = logging.getLogger("glioscope")
-            ours.handlers = [logging.StreamHandler(), logging.FileHandler(self.path)]
+            ours.handlers = [logging.StreamHandler(), LogFile(self.path)]
             ours.setLevel(logging.INFO)
 
 
