@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import dataclass
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,11 +15,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from glioscope.core.case import Case
+from glioscope.core.errors import BadCase, DataError
 from glioscope.core.labels import SCHEMES, numbered
 from glioscope.core.volume import Volume
-from glioscope.report import figures, plots
-from glioscope.report.page import Picture, Report, render
-from glioscope.report.scene import best_slice
+from glioscope.report import figures, plots, stills
+from glioscope.report.canvas import Picture
+from glioscope.report.page import Report, render
+from glioscope.report.problems import OPEN, PICTURES, Album, Finding, Kind, Problem
+from glioscope.report.scene import best_slice, scene_of
 
 BRATS, BINARY = SCHEMES["brats2023"], SCHEMES["binary"]
 AXIAL = slice(0, 400)  # columns of the axial panel for the head below
@@ -94,6 +100,39 @@ def summary(cases: pd.DataFrame) -> list[dict[str, object]]:
         row |= {"unit": "mm" if metric == "hd95" else "", "mean": mean, "median": mean}
         rows.append(row | {"q25": mean, "q75": mean, "ci_low": mean - 0.1, "ci_high": mean + 0.1})
     return rows
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A channel that is there, or that cannot be read."""
+
+    volume: Volume | None
+    path: Path = Path("data/t2.nii.gz")
+    identity: str = ""
+
+    def grid(self):
+        return self.read().grid
+
+    def read(self) -> Volume:
+        if self.volume is None:
+            raise DataError(self.path, "is cut off", "a whole file", "fetch it again")
+        return self.volume
+
+
+def problem(kind: Kind, case: str = "case001", dice: float | None = None, **more) -> Problem:
+    return Problem(case, "p1", "test", [Finding(kind, f"{kind.name} is said.")], dice, **more)
+
+
+def refused(case: str, kind: Kind = Kind.FAILED, said: str = "is cut off") -> Problem:
+    error = BadCase(case, DataError(f"/data/{said}.nii", said, "a whole file", "fetch it again"))
+    finding = Finding(kind, "It was refused.", error, f"{case} counts as missed: {error}")
+    return Problem(case, "p1", "test", [finding])
+
+
+def block(html: str, case: str) -> str:
+    """Return what the page says of a problem case."""
+    blocks = re.findall(r"<article.*?</article>", html, flags=re.DOTALL)
+    return next(b for b in blocks if f">{case}</h3>" in b)
 
 
 def training_log() -> pd.DataFrame:
@@ -424,3 +463,208 @@ class TestPage:
     def test_no_case_at_all_is_a_page_too(self):
         nothing = metrics_table(1).head(0)
         assert "<dt>cases</dt><dd>0<" in render(Report("t", "", [], nothing))
+
+
+class TestStills:
+    def test_the_planes_go_through_the_largest_disagreement(self):
+        image, truth, _ = head()
+        found = truth.with_array(truth.array.copy())
+        found.array[0, 40:50, 40:50, 3] = 2
+        masks = [truth.array[0] > 0, found.array[0] > 0]
+        assert scene_of(image, masks, None).planes[0].caption == "flair · axial 11/20"
+        scene = scene_of(image, masks, None, masks[0] ^ masks[1])
+        assert scene.planes[0].caption == "flair · axial 4/20"
+        assert len(scene.masks) == 2
+        picture = stills.disagreement("a", image, (truth, BRATS), (found, BRATS), ["WT"])
+        assert "differ most" in picture.detail
+        contours = figures.compared((truth, BRATS), (found, BRATS), ["WT"])
+        assert picture.png != figures.overlay(image, contours)
+
+    def test_masks_that_agree_are_shown_too(self):
+        image, truth, _ = head()
+        picture = stills.disagreement("a", image, (truth, BRATS), (truth, BRATS), ["WT"])
+        assert "which agree" in picture.detail
+        nothing = truth.with_array(np.zeros_like(truth.array))
+        pixels(stills.disagreement("a", image, (nothing, BRATS), (nothing, BRATS), ["WT"]).png)
+
+    def test_masks_without_a_scan_lie_on_black_in_their_whole_field(self):
+        _, mask = slice_2d()
+        moved = mask.with_array(np.roll(mask.array, -30, 1))
+        picture = stills.disagreement("a", None, (mask, BINARY), (moved, BINARY), ["tumour"])
+        row, column = where(pixels(picture.png), figures.TRUTH)
+        assert row < 0.4
+        assert column > 0.7
+        row, column = where(pixels(stills.reference("a", mask, BINARY).png), "#ffb000", 60)
+        assert column > 0.7
+
+    def test_what_can_be_read_is_shown_and_what_cannot_has_an_empty_frame(self):
+        image, truth, _ = head()
+        whole = Volume(image.array[:1], ("t1",), image.affine)
+        channels = {"t1": Stored(whole), "t2": Stored(None)}
+        case = Case("a", "a", Path("data"), channels, Stored(truth))
+        picture = stills.readable(case, ["t1", "t2", "flair"])
+        assert "read: t1, reference. Empty frames: t2, flair." in picture.detail
+        shown = np.split(pixels(picture.png)[40:300, : 4 * (picture.size[0] // 4)], 4, axis=1)
+        assert [frame.max() > 200 for frame in shown] == [True, False, False, True]
+
+    def test_a_reference_on_another_grid_is_no_line_on_the_scan(self):
+        image, truth, _ = head()
+        whole = Volume(image.array[:1], ("t1",), image.affine)
+        for mask, drawn in ((truth, True), (truth.crop((0, 0, 0), (50, 60, 20)), False)):
+            case = Case("a", "a", Path("data"), {"t1": Stored(whole)}, Stored(mask))
+            frame = pixels(stills.readable(case, ["t1"]).png)[:, :285]
+            assert (np.ptp(frame, axis=2).max() > 50) == drawn
+
+    def test_nothing_that_can_be_read_is_a_picture_too(self):
+        case = Case("a", "a", Path("data"), {"t1": Stored(None)}, None)
+        picture = stills.readable(case, ["t1"])
+        assert "read: nothing. Empty frames: t1, reference." in picture.detail
+        pixels(picture.png)
+
+
+class TestProblems:
+    def page(self, problems, count: int = 3, **more) -> str:
+        cases = metrics_table(count)
+        return render(Report("t", "", summary(cases), cases, problems=problems, **more))
+
+    @pytest.mark.parametrize(
+        ("kind", "title", "effect"),
+        [
+            (Kind.LEFT_OUT, "left out", "is part of no mean"),
+            (Kind.FAILED, "could not be segmented", "the worst value of every metric"),
+            (Kind.MISSING, "no prediction", "the worst value of every metric"),
+            (Kind.NOT_FOUND, "tumour not found", "mean Dice 0.250"),
+            (Kind.FALSE, "tumour found where there is none", "mean Dice 0.250"),
+            (Kind.ELSEWHERE, "Dice 0", "mean Dice 0.250"),
+            (Kind.SEEN, "seen in training", "Scored as any other case: mean Dice 0.250"),
+            (Kind.NOTE, "repaired or assumed", "Scored as any other case: mean Dice 0.250"),
+        ],
+    )
+    def test_each_kind_says_what_is_wrong_and_what_it_did(self, kind, title, effect):
+        html = self.page([problem(kind, dice=None if kind.grave else 0.25)])
+        said = block(html, "case001")
+        assert f'<span class="kind">{title}</span>' in said
+        for words in (f"{kind.name} is said.", effect, "patient p1, split test"):
+            assert words in said
+        assert re.search(rf'href="#problem-1">{title}</a> <b>1</b>', html)
+
+    def test_no_problem_no_section(self):
+        html = self.page([])
+        assert "Cases with problems" not in html
+        assert "<article" not in html
+        assert "with problems" not in html
+
+    def test_an_error_is_told_in_its_parts(self):
+        said = block(self.page([refused("case001")]), "case001")
+        told = dict(re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)</dd>", said))
+        assert told == {
+            "Where": "/data/is cut off.nii",
+            "Found": "is cut off",
+            "Expected": "a whole file",
+            "Way out": "fetch it again",
+        }
+
+    def test_the_worst_come_first(self):
+        given = [problem(kind, f"{kind.name}-{dice}", dice) for kind in Kind for dice in (0.5, 0.1)]
+        html = self.page(given[::-1])
+        names = [p.case for p in sorted(given, key=lambda p: (p.kind, p.dice))]
+        assert re.findall(r"<h3[^>]*>([^<]*)</h3>", html) == names
+
+    def test_a_case_with_several_problems_is_one_block_under_its_worst(self):
+        findings = [Finding(Kind.NOTE, "A shear."), Finding(Kind.NOT_FOUND, "Nothing was found.")]
+        html = self.page([Problem("case001", "p", "", findings, 0.0)])
+        assert html.count("<article") == 1
+        titles = re.findall(r'class="kind">([^<]*)<', block(html, "case001"))
+        assert titles == ["tumour not found", "repaired or assumed"]
+        assert "with problems" in html
+        assert "with remarks" not in html
+
+    def test_warnings_facts_and_table_lead_to_the_blocks(self):
+        bad, gone = refused("case001"), refused("gone", Kind.LEFT_OUT, "is torn")
+        seen = [
+            Problem(f"case{i:03d}", "p", "", [Finding(Kind.SEEN, "", warning="seen 7")], 0.5)
+            for i in range(2, 9)
+        ]
+        warnings = [*(p.findings[0].warning for p in (bad, gone)), "seen 7", "of no case"]
+        html = self.page([bad, gone, *seen], 9, warnings=warnings)
+        anchors = {a["id"]: a for tag, a in Page(html).tags if "id" in a}
+        links = [str(a["href"])[1:] for tag, a in Page(html).tags if tag == "a"]
+        assert links
+        assert set(links) <= set(anchors)
+        assert '<a href="#problem-2">failed</a>' in html
+        assert '<a href="#problem-1">left out</a></dt><dd>1<' in html
+        assert '<a href="#problem-3">with remarks</a></dt><dd>7<' in html
+        items = re.findall(r"<li>(.*?)</li>", html, flags=re.DOTALL)
+        assert f'{warnings[0]} (see <a href="#problem-2">case001</a>)' in items
+        assert "of no case" in items
+        assert next(i for i in items if "seen" in i).endswith('<a href="#problems">2 more</a>)')
+        table = html[html.index("<tbody>", html.index("All cases")) :]
+        assert '<span><a href="#problem-2">case001</a></span>' in table
+        assert "<span>case000</span>" in table
+
+    def test_a_picture_that_cannot_be_drawn_costs_nothing(self):
+        def broken() -> Picture:
+            raise ValueError("no picture")
+
+        album, wrong = Album(), problem(Kind.FAILED)
+        album.offer(wrong, broken)
+        html = self.page(album.illustrate([wrong]))
+        assert "FAILED is said" in block(html, "case001")
+        assert "<img" not in html
+
+    def test_pictures_are_of_the_worst_alone(self):
+        png, drawn = figures.preview(*slice_2d(), BINARY), []
+
+        def draw(case: str) -> Picture:
+            drawn.append(case)
+            return Picture(case, png, detail="What is seen.")
+
+        mild = [problem(Kind.NOTE, f"mild{i}", 0.5) for i in range(5)]
+        grave = [problem(Kind.FAILED, f"grave{i}") for i in range(2)]
+        album = Album(limit=3)
+        for one in [*mild, *grave]:
+            album.offer(one, partial(draw, one.case))
+        assert drawn == ["mild0", "mild1", "mild2", "grave0", "grave1"]
+        html = self.page(album.illustrate([*mild, *grave]))
+        assert html.count("<img") == 3
+        for name in ("grave0", "grave1"):
+            assert f'alt="{name}: What is seen."' in block(html, name)
+
+    def test_many_remarks_are_folded_and_without_pictures(self):
+        png = figures.preview(*slice_2d(), BINARY)
+        mild = [
+            problem(Kind.NOTE, f"m{i:02d}", 0.5, picture=Picture("m", png)) for i in range(OPEN + 1)
+        ]
+        html = self.page([*mild, problem(Kind.FAILED, "bad")])
+        assert f"{OPEN + 1} more cases" in html
+        assert html.index("<h3") < html.index("<details")
+        assert "<img" not in html
+        few = self.page([*mild[:OPEN], problem(Kind.FAILED, "bad")])
+        assert "<details" not in few
+        assert few.count("<img") == OPEN
+
+    def test_what_a_user_names_is_escaped(self):
+        evil = "<script>alert(1)</script>\"'\n"
+        error = BadCase(evil, DataError(evil, evil, evil, evil))
+        picture = Picture(evil, figures.preview(*slice_2d(), BINARY), detail=evil)
+        wrong = Problem(evil, evil, evil, [Finding(Kind.FAILED, evil, error, evil)], None, picture)
+        cases = metrics_table(1).assign(case=evil)
+        html = render(Report("t", "", summary(cases), cases, problems=[wrong], warnings=[evil]))
+        assert "<script>alert" not in html
+        assert html.count("<script>") == 1
+        image = next(a for tag, a in Page(html).tags if tag == "img")
+        assert set(image) == {"src", "width", "height", "alt", "loading"}
+
+    def test_fifty_problems_stay_small_and_need_nothing_else(self):
+        image, truth, found = head()
+        album, wrong = Album(), [problem(Kind.FAILED, f"c{i}") for i in range(50)]
+        picture = stills.disagreement("c", image, (truth, BRATS), (found, BRATS), ["WT", "ET"])
+        for one in wrong:
+            album.offer(one, lambda: picture)
+        html = self.page(album.illustrate(wrong))
+        assert html.count("<img") == PICTURES
+        assert len(html) < 15_000_000
+        addresses = [a.get("src") or a.get("href") or "#" for _, a in Page(html).tags]
+        assert all(str(a).startswith(("data:image/png", "#")) for a in addresses)
+        ids = [a["id"] for _, a in Page(html).tags if "id" in a]
+        assert len(ids) == len(set(ids))

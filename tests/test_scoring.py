@@ -16,6 +16,7 @@ from PIL import Image
 from glioscope.core.errors import CaseErrors, DataError, UndecidedLabels, UnknownName
 from glioscope.core.labels import SCHEMES, numbered, scheme
 from glioscope.core.volume import Volume
+from glioscope.evaluation.problems import problems_of, remarks, sides
 from glioscope.evaluation.scoring import missing_rows, score_case, score_folders, shared_names
 from glioscope.evaluation.tables import (
     Row,
@@ -27,6 +28,7 @@ from glioscope.evaluation.tables import (
 )
 from glioscope.formats.nifti import write_nifti
 from glioscope.metrics import metrics
+from glioscope.report.problems import Kind
 
 BRATS, BINARY = scheme("brats2021"), scheme("binary")
 ABOUT = {"case": "a", "patient": "a", "split": "test"}
@@ -377,6 +379,81 @@ def test_real_scans_against_themselves(shared_data: Path) -> None:
     result = score_folders(case, case, None)
     assert result.labels == BRATS
     assert {row.value for row in result.rows} <= {1.0, None}
+
+
+# --- problems -------------------------------------------------------------------------------------
+
+
+def said(prediction: np.ndarray, truth: np.ndarray) -> list[tuple[Kind, str]]:
+    rows = score_case(mask(prediction), BRATS, mask(truth), BRATS, **ABOUT)
+    return [(f.kind, f.text) for f in remarks(rows, sides(BRATS, BRATS).regions)]
+
+
+def test_a_score_of_nothing_is_told_in_words() -> None:
+    real, nothing = tumour(), np.zeros_like(tumour())
+    no_enhancing = np.where(real == 4, 1, real).astype(np.uint8)
+    corner = nothing.copy()
+    corner[0, 0, 0, 0] = 4
+    assert said(real, real) == said(nothing, nothing) == []
+    assert said(nothing, real) == [
+        (Kind.NOT_FOUND, "No tumour was found, although the reference has one.")
+    ]
+    assert said(no_enhancing, real) == [
+        (Kind.NOT_FOUND, "No ET was found, although the reference has some.")
+    ]
+    assert said(real, nothing) == [
+        (Kind.FALSE, "Tumour was found, although the reference is empty.")
+    ]
+    assert said(real, no_enhancing) == [
+        (Kind.FALSE, "ET was found, although the reference has none.")
+    ]
+    assert said(corner, real) == [
+        (Kind.ELSEWHERE, "Dice 0 in WT, TC and ET: what was found does not touch the reference.")
+    ]
+
+
+def test_a_tumour_that_fills_the_image_can_be_missed_too() -> None:
+    full = np.full((1, 4, 4, 4), 4, np.uint8)
+    assert said(np.zeros_like(full), full)[0][0] is Kind.NOT_FOUND
+
+
+def test_binary_masks_are_looked_at_as_the_whole_tumour() -> None:
+    assert sides(BINARY, BRATS).regions == ["tumour"]
+    assert sides(BRATS, scheme("brats2024")).regions == ["WT", "TC", "ET"]
+
+
+def test_problems_of_two_folders(tmp_path: Path) -> None:
+    ones = (tumour() > 0).astype(np.uint8)
+    truth = write(tmp_path / "truth", good=ones, gone=ones, lost=ones, white=ones)
+    found = write(tmp_path / "found", good=ones, lost=0 * ones, white=255 * ones)
+    result = score_folders(truth, found, BINARY)
+    problems = {p.case: p for p in problems_of(result)}
+    assert {case: p.kind for case, p in problems.items()} == {
+        "gone": Kind.MISSING,
+        "lost": Kind.NOT_FOUND,
+        "white": Kind.NOTE,
+    }
+    assert all(p.picture is not None for p in problems.values())
+    assert problems["white"].dice == 1.0
+    (note,) = problems["white"].findings
+    assert note.text == "Masks of 0 and 255 were read as 0 and 1."
+    assert note.warning == result.warnings[0]
+
+
+def test_a_report_of_problems_that_cannot_be_drawn(tmp_path: Path, monkeypatch) -> None:
+    from glioscope.api.scoring import score
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr("glioscope.report.stills.overlay", broken)
+    monkeypatch.setattr("glioscope.report.stills.preview", broken)
+    truth = write(tmp_path / "truth", a=tumour(), b=tumour())
+    score(truth, write(tmp_path / "found", a=0 * tumour()), tmp_path / "out", labels="brats2021")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "No tumour was found" in page
+    assert "No prediction has the name" in page
+    assert "<img" not in page
 
 
 # --- tables ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,19 @@ from ..core.errors import CaseErrors, DataError, UnknownName
 from ..core.labels import Labels
 from ..core.progress import progress
 from ..core.splits import NAMES, read_splits
+from ..evaluation.problems import Watch, refused, sides
 from ..evaluation.running import Outcome, Subject, check, evaluate_cases
-from ..evaluation.scoring import shared_names, with_tumour
 from ..formats.opening import open_dataset
 from ..losses.mixing import build_loss
 from ..models import trained
 from ..models.trained import TrainedModel
 from ..prediction.predictor import Predictor
+from ..report.canvas import Picture
 from ..report.figures import compared, overlay
-from ..report.page import Picture, Report
+from ..report.page import Report
 from ..report.plots import learning_curves, score_against_size
-from .predicting import predictor_of
+from ..report.problems import Finding, Kind
+from .loading import engine_of, predictor_of
 from .scoring import Evaluation, table_of, write_evaluation
 
 
@@ -60,15 +63,17 @@ def evaluate(  # noqa: PLR0913 - one argument per option of the verb
         problems = check(loaded.plan, subjects, known, advance)
     if problems and (not skip_bad or len(problems) == len(subjects)):
         raise CaseErrors(problems)
-    predictor = predictor_of(loaded, device)
+    predictor = predictor_of(loaded, engine_of(loaded, device))
     loss = build_loss(loaded.provenance.recipe.loss, loaded.plan.activation)
+    watch = Watch(loaded.plan, known, _seen_before(loaded, subjects))
     with progress("evaluating", len(subjects)) as advance:
-        outcome = evaluate_cases(predictor, loss, subjects, known, advance)
+        outcome = evaluate_cases(predictor, loss, subjects, known, advance, watch.look)
     bad = outcome.bad
     if bad and (not skip_bad or len(bad) == len(subjects)):
         raise CaseErrors(bad)
     pictures = _pictures(predictor, known, subjects, outcome)
-    report = _report(loaded, dataset, subjects, chosen, outcome, pictures)
+    report = _report(loaded, dataset, subjects, chosen, outcome)
+    report = replace(report, pictures=pictures, problems=watch.problems(subjects, outcome))
     facts = {
         "model": str(loaded.folder),
         "model_sha256": loaded.sha256,
@@ -108,22 +113,22 @@ def _subjects(
     return subjects, chosen
 
 
-def _seen_before(model: TrainedModel, subjects: Sequence[Subject]) -> list[str]:
-    """Return warnings of cases and patients that the model was trained on."""
+def _seen_before(model: TrainedModel, subjects: Sequence[Subject]) -> dict[str, Finding]:
+    """Return what to say of cases, and of patients, that the model was trained on."""
     trained_on, patients = set(model.provenance.trained_on), set(model.provenance.patients)
-    cases = [s.case.id for s in subjects if s.case.id in trained_on]
+    cases = [s.case for s in subjects if s.case.id in trained_on]
     others = [
         s.case for s in subjects if s.case.id not in trained_on and s.case.patient in patients
     ]
-    warnings = []
-    if cases:
-        warnings.append(
-            f"the model was trained or tuned on {len(cases)} of these cases ({_some(cases)})"
-        )
-    if others:
-        names = sorted({case.patient for case in others})
-        warnings.append(f"the model was trained or tuned on other cases of {_some(names)}")
-    return warnings
+    which = _some([case.id for case in cases])
+    warning = f"the model was trained or tuned on {len(cases)} of these cases ({which})"
+    text = "The model was trained or tuned on this case."
+    seen = {case.id: Finding(Kind.SEEN, text, warning=warning) for case in cases}
+    warning = "the model was trained or tuned on other cases of " + _some(
+        sorted({case.patient for case in others})
+    )
+    text = "The model was trained or tuned on other cases of this patient."
+    return seen | {case.id: Finding(Kind.SEEN, text, warning=warning) for case in others}
 
 
 def _some(names: Sequence[str]) -> str:
@@ -136,20 +141,19 @@ def _report(
     subjects: Sequence[Subject],
     split: str,
     outcome: Outcome,
-    pictures: Sequence[Picture],
 ) -> Report:
     recipe = model.provenance.recipe
+    warned = [
+        *_seen_before(model, subjects).values(),
+        *(refused(bad, Kind.FAILED) for bad in outcome.missed),
+        *(refused(bad, Kind.LEFT_OUT) for bad in outcome.left_out),
+    ]
     sizes = pd.DataFrame(outcome.sizes, columns=["case", "region", "size"])
     unit = "ml" if model.plan.dims == 3 else "pixels"
     return Report(
         title=f"{recipe.name} on {dataset.path.name}",
         subtitle=f"{len(subjects)} cases of the split {split}",
-        warnings=[
-            *_seen_before(model, subjects),
-            *(f"{case.case} counts as missed: {case}" for case in outcome.missed),
-            *(f"{case.case} is left out: {case}" for case in outcome.left_out),
-        ],
-        pictures=pictures,
+        warnings=list(dict.fromkeys(finding.warning for finding in warned)),
         curves_svg=_curves(model),
         size_svg=score_against_size(table_of(outcome.rows), sizes, unit),
         settings=recipe.model_dump(mode="json"),
@@ -164,10 +168,7 @@ def _pictures(
     outcome: Outcome,
 ) -> list[Picture]:
     """Draw the best, the median and the worst case by mean Dice, truth against prediction."""
-    ours = predictor.plan.labels
-    shared = shared_names(ours, labels)
-    mine, theirs = with_tumour(ours, labels), with_tumour(labels, ours)
-    regions = [name for name in shared if name in {*mine.outlines, *theirs.regions}] or shared
+    mine, theirs, regions = sides(predictor.plan.labels, labels)
     failed = {case.case for case in outcome.bad}
     dice: dict[str, list[float]] = {}
     for row in outcome.rows:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..core.files import write_text
 from ..core.labels import scheme
+from ..evaluation.problems import problems_of
 from ..evaluation.scoring import score_folders
 from ..evaluation.tables import Row, SummaryRow, summarise_rows, write_metrics, write_summary
 from ..report.page import Report, render
@@ -58,6 +59,7 @@ def score(
         title=f"{Path(prediction).name} against {Path(truth).name}",
         subtitle=f"{len(result.cases)} cases, labels {result.labels.name}",
         warnings=result.warnings,
+        problems=problems_of(result),
     )
     facts = {"truth": str(truth), "prediction": str(prediction), "labels": result.labels.name}
     failed = sum(pair.prediction is None for pair in result.cases)

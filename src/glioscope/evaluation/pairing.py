@@ -7,16 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.case import require_same_grid
 from ..core.errors import DataError
+from ..core.labels import SCHEMES, Labels
+from ..core.volume import Volume
 from ..formats.brats import grouped, named_scans
 from ..formats.cohort import patients_in
-from ..formats.paths import is_image, is_nifti, mask_stem, stem, walk
+from ..formats.image import read_mask
+from ..formats.paths import is_image, is_scan, mask_stem, stem, walk
 from ..formats.sequences import MASK, parse, patient_of
 
 _OTHER_OUTPUTS = {"probabilities", "previews"}
 """Folders that `predict` puts beside its masks."""
 _NAMED = 5
 """So many extra predictions are named in a warning."""
+_BINARY = SCHEMES["binary"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,36 @@ def paired(truth: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
     return pairs, [f"{len(extra)} predictions have no truth and were left out: {names}"]
 
 
+def aligned(pair: Pair) -> tuple[Volume, Volume | None]:
+    """Return both masks as stored (1, X, Y, Z), the prediction turned onto the grid of the truth.
+
+    Raises:
+        DataError: If a mask cannot be read, or they lie on different grids.
+    """
+    truth = read_mask(pair.truth)
+    if pair.prediction is None:
+        return truth, None
+    prediction = read_mask(pair.prediction)
+    straight = truth.grid.canonical()
+    require_same_grid(pair.prediction, prediction.grid.canonical(), pair.truth, straight)
+    return truth, prediction.onto(truth.grid)
+
+
+def masks_of(pair: Pair, labels: Labels) -> tuple[Volume, Volume | None]:
+    """Return truth and prediction as stored label values (1, X, Y, Z) on the grid of the truth.
+
+    Raises:
+        DataError: If a mask cannot be read, lies on another grid or holds unknown labels.
+    """
+    truth, prediction = aligned(pair)
+    if labels == _BINARY:
+        return _black_and_white(truth), prediction and _black_and_white(prediction)
+    for path, volume in ((pair.truth, truth), (pair.prediction, prediction)):
+        if volume is not None:
+            _refuse_unknown(path, volume.array, labels)
+    return truth, prediction
+
+
 def _masks(place: Path) -> dict[str, Path]:
     """Return the masks at a path, by case.
 
@@ -98,7 +136,7 @@ def _masks(place: Path) -> dict[str, Path]:
                 "give the folder of the masks alone",
             )
     if not found:
-        raise DataError(place, "holds no mask", "NIfTI files or images")
+        raise DataError(place, "holds no mask", "scans or images", "check the path")
     return found
 
 
@@ -125,10 +163,12 @@ def _named_masks(place: Path) -> list[tuple[str, Path]]:
     """Return the masks at a path, each with the name of its case."""
     if place.is_file():
         return [(_own_name(place, place), place)]
+    if not place.exists():
+        raise DataError(place, "there is no such file or folder", "masks", "check the path")
     found = []
     for folder, names in walk(place):
         if _OTHER_OUTPUTS.isdisjoint(folder.relative_to(place).parts):
-            here = [folder / name for name in names if is_nifti(name) or is_image(name)]
+            here = [folder / name for name in names if is_scan(name) or is_image(name)]
             cases = _cases_of(folder, here)
             masks = _less_scans(here)
             found += [(cases.get(file) or _own_name(file, place), file) for file in masks]
@@ -153,13 +193,28 @@ def _own_name(file: Path, place: Path) -> str:
 
 
 def _is_nameless(file: Path) -> bool:
-    return is_nifti(file) and parse(file) == ("", MASK)
+    return is_scan(file) and parse(file) == ("", MASK)
 
 
 def _less_scans(files: Sequence[Path]) -> list[Path]:
     """Drop what lies beside masks: NIfTI named by sequence, images X where there is X_mask."""
-    scans = {f for f in files if is_nifti(f) and (parse(f) or ("", MASK))[1] != MASK}
+    scans = {f for f in files if is_scan(f) and (parse(f) or ("", MASK))[1] != MASK}
     marked = {mask_stem(f) for f in files if is_image(f) and mask_stem(f) != stem(f)}
     plain = {f for f in files if is_image(f) and stem(f) in marked}
     dropped = scans | plain
     return [f for f in files if f not in dropped]
+
+
+def _black_and_white(mask: Volume) -> Volume:
+    return mask.with_array((mask.array > 0).astype(np.uint8))
+
+
+def _refuse_unknown(path: Path | None, stored: NDArray[np.integer], labels: Labels) -> None:
+    unknown = labels.unknown(stored)
+    if unknown:
+        raise DataError(
+            str(path),
+            f"label values {unknown} are not in the scheme {labels.name}",
+            ", ".join(["0", *(f"{value} {name}" for name, value in labels.values.items())]),
+            "name the scheme of all masks with --labels",
+        )

@@ -13,10 +13,11 @@ from ..core.case import Case
 from ..core.errors import BadCase, DataError
 from ..core.labels import Labels
 from ..core.plan import Plan
+from ..core.volume import Grid, Volume
 from ..losses.mixing import Loss
 from ..prediction.decode import voxel_size
 from ..prediction.predictor import Predictor, Segmentation
-from ..prepare.scan import prepare_mask, target_table
+from ..prepare.scan import prepare_mask, read_image, target_table
 from .scoring import About, missing_rows, score_case, shared_names, with_tumour
 from .tables import ALL, Row
 
@@ -38,6 +39,10 @@ class Subject:
     split: str
 
 
+Inspect = Callable[[Subject, Volume, Segmentation, Sequence[Row]], None]
+"""What looks at a scored case: the reference, what the model said, and the scores."""
+
+
 def check(
     plan: Plan,
     subjects: Sequence[Subject],
@@ -49,7 +54,7 @@ def check(
     def attempt(subject: Subject) -> BadCase | None:
         try:
             case = subject.case.only(plan.sequences)
-            case.read(plan.sequences)
+            read_image(case, plan)
             case.read_mask(labels, case.grid())
         except DataError as error:
             return BadCase(subject.case.id, error)
@@ -89,6 +94,7 @@ def evaluate_cases(
     subjects: Sequence[Subject],
     labels: Labels,
     advance: Callable[[], None] = lambda: None,
+    inspect: Inspect = lambda *_: None,
 ) -> Outcome:
     """Segment and score cases one by one.
 
@@ -98,6 +104,7 @@ def evaluate_cases(
         subjects: What to evaluate.
         labels: The scheme of the reference masks.
         advance: Called after each case.
+        inspect: Called with each case that was scored, while its masks are in memory.
     """
     table = torch.from_numpy(target_table(predictor.plan, labels))
     names = shared_names(predictor.plan.labels, labels)
@@ -106,26 +113,36 @@ def evaluate_cases(
         case = subject.case
         about = About(case=case.id, patient=case.patient, split=subject.split)
         try:
-            case = case.only(predictor.plan.sequences)
-            truth = case.read_mask(labels, case.grid())
+            truth = case.read_mask(labels, _known_grid(case, predictor.plan))
         except DataError as error:
             outcome.left_out.append(BadCase(case.id, error))
             advance()
             continue
         try:
             result = predictor.segment(case)
-            outcome.rows.extend(score_case(result.mask, result.labels, truth, labels, **about))
-            value = whole_loss(result, case, labels, loss, table)
-            outcome.rows.append(_loss_row(value, about))
+            case = case.only(predictor.plan.sequences)
+            rows = score_case(result.mask, result.labels, truth, labels, **about)
+            rows.append(_loss_row(whole_loss(result, case, labels, loss, table), about))
         except DataError as error:
             outcome.missed.append(BadCase(case.id, error))
-            outcome.rows.extend(missing_rows(names, reason=str(error), **about))
+            rows = missing_rows(names, reason=str(error), **about)
+        else:
+            inspect(subject, truth, result, rows)
+        outcome.rows.extend(rows)
         known = with_tumour(labels, predictor.plan.labels)
         voxel = voxel_size(truth.grid)
         sizes = ((n, float(known.mask(truth.array, n).sum()) * voxel) for n in names)
         outcome.sizes.extend((case.id, name, size) for name, size in sizes)
         advance()
     return outcome
+
+
+def _known_grid(case: Case, plan: Plan) -> Grid | None:
+    """Return the grid of a scan; None if it cannot be told, which is no fault of the reference."""
+    try:
+        return case.only(plan.sequences).grid()
+    except DataError:
+        return None
 
 
 def _loss_row(value: float, about: About) -> Row:

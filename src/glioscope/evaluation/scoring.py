@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..core.case import require_same_grid
 from ..core.errors import CaseErrors, DataError, UndecidedLabels
 from ..core.labels import SCHEMES, Labels, decide
 from ..core.registry import Entry
 from ..core.volume import Volume
-from ..formats.image import read_mask
 from ..formats.sequences import schemes_of
 from ..metrics import MetricTraits, Score, metrics
-from .pairing import Pair, paired
+from .pairing import Pair, aligned, masks_of, paired
 from .tables import BACKGROUND, NO_PREDICTION, Row
 
 Result = TypeVar("Result")
-_BINARY = SCHEMES["binary"]
 _ENHANCING = {SCHEMES[name].values["enhancing"] for name in ("brats2021", "brats2023")}
 _TUMOUR = "tumour"
 _BACKGROUND_METRICS = ("dice",)
@@ -54,12 +50,14 @@ class ScoreResult:
         warnings: What the user should know.
         cases: What was compared, sorted by case.
         labels: The label scheme of all masks.
+        notes: What was repaired or assumed when the masks of a case were read, by case.
     """
 
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
     cases: tuple[Pair, ...]
     labels: Labels
+    notes: Mapping[str, tuple[str, ...]]
 
 
 def shared_names(one: Labels, other: Labels) -> tuple[str, ...]:
@@ -181,7 +179,8 @@ def score_folders(truth: Path, prediction: Path, labels: Labels | None) -> Score
     notes = Counter(note for _, found in results for note in found)
     warnings += [f"{note} (in {count} cases)" for note, count in notes.items()]
     rows = tuple(row for found, _ in results for row in found)
-    return ScoreResult(rows, tuple(warnings), tuple(pairs), labels)
+    said = {pair.case: found for pair, (_, found) in zip(pairs, results, strict=True)}
+    return ScoreResult(rows, tuple(warnings), tuple(pairs), labels, said)
 
 
 def _chosen(metric_names: Sequence[str] | None) -> list[Entry[MetricTraits]]:
@@ -210,41 +209,12 @@ def with_tumour(labels: Labels, other: Labels) -> Labels:
 
 def _score_pair(pair: Pair, labels: Labels) -> tuple[list[Row], tuple[str, ...]]:
     """Return the rows of a pair, and the notes of its masks."""
-    truth, prediction = _read(pair)
-    for path, volume in ((pair.truth, truth), (pair.prediction, prediction)):
-        if volume is not None and labels != _BINARY:
-            _refuse_unknown(path, volume.array, labels)
+    truth, prediction = masks_of(pair, labels)
     about = About(case=pair.case, patient=pair.patient, split="")
     if prediction is None:
         return missing_rows(labels.names, **about), truth.notes
-    if labels == _BINARY:
-        truth, prediction = (
-            v.with_array((v.array > 0).astype(np.uint8)) for v in (truth, prediction)
-        )
     rows = score_case(prediction, labels, truth, labels, **about)
-    return rows, tuple({*truth.notes, *prediction.notes})
-
-
-def _refuse_unknown(path: Path | None, stored: NDArray[np.integer], labels: Labels) -> None:
-    unknown = labels.unknown(stored)
-    if unknown:
-        raise DataError(
-            str(path),
-            f"label values {unknown} are not in the scheme {labels.name}",
-            ", ".join(["0", *(f"{value} {name}" for name, value in labels.values.items())]),
-            "name the scheme of all masks with --labels",
-        )
-
-
-def _read(pair: Pair) -> tuple[Volume, Volume | None]:
-    """Return both masks on the grid of the truth."""
-    truth = read_mask(pair.truth)
-    if pair.prediction is None:
-        return truth, None
-    prediction = read_mask(pair.prediction)
-    straight = truth.grid.canonical()
-    require_same_grid(pair.prediction, prediction.grid.canonical(), pair.truth, straight)
-    return truth, prediction.onto(truth.grid)
+    return rows, tuple(dict.fromkeys((*truth.notes, *prediction.notes)))
 
 
 def _each(pairs: Sequence[Pair], function: Callable[[Pair], Result]) -> list[Result]:
@@ -296,6 +266,6 @@ def _values(pair: Pair) -> tuple[set[int], set[int]]:
     """Return the label values of the truth and of the prediction, less the background."""
     one, other = (
         set() if mask is None else {int(value) for value in np.unique(mask.array)} - {0}
-        for mask in _read(pair)
+        for mask in aligned(pair)
     )
     return one, other

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.labels import COLOURS, Labels
 from ..core.volume import Volume
+from .canvas import OTHER, TRUTH, Key, add_legend, as_png, empty_figure, halo
 from .scene import Plane, Scene, scene_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRUTH = "#00e0ff"
-"""Colour of the reference on every picture: cyan, far from every colour of a prediction."""
-OTHER = "#648fff"
-"""Colour of a region that `COLOURS` does not know."""
 WIDTH = 1200
 """Width in pixels of a picture with three planes."""
 WIDTH_2D = 640
@@ -67,7 +63,12 @@ def compared(
 
 
 def overlay(
-    image: Volume, contours: Sequence[Contour], *, channel: str | None = None, title: str = ""
+    image: Volume,
+    contours: Sequence[Contour],
+    *,
+    channel: str | None = None,
+    title: str = "",
+    focus: NDArray[np.bool_] | None = None,
 ) -> bytes:
     """Draw outlines on a scan, through the largest slices of the first outline that is not empty.
 
@@ -76,19 +77,20 @@ def overlay(
         contours: What to draw on it; those without a label are left out of the legend.
         channel: The channel to show; by default FLAIR, else the first there is.
         title: A line above the picture.
+        focus: What to show the largest slices of, (X, Y, Z), if it is not empty.
 
     Returns:
         A PNG: three planes of a volume, `WIDTH` pixels wide, or one of a 2D image, `WIDTH_2D`.
     """
-    scene = scene_of(image, [c.mask for c in contours], channel)
-    legend = [_Key(c.label, c.colour, c.dashed) for c in contours if c.label]
+    scene = scene_of(image, [c.mask for c in contours], channel, focus)
+    legend = [Key(c.label, c.colour, c.dashed) for c in contours if c.label]
     figure, panels = _canvas(scene, title, legend)
     for axes, plane in panels:
         for i, (contour, mask) in enumerate(zip(contours, scene.masks, strict=True)):
             # where outlines coincide, each shows in the gaps of the others
             style: _Style = (1.75 * i, (3, 4)) if contour.dashed else "solid"
-            _outline(axes, plane, mask, contour.colour, style)
-    return _png(figure)
+            outline(axes, plane, mask, contour.colour, style)
+    return as_png(figure)
 
 
 def preview(image: Volume, mask: Volume, labels: Labels) -> bytes:
@@ -105,17 +107,17 @@ def preview(image: Volume, mask: Volume, labels: Labels) -> bytes:
     names = labels.outlines
     masks = [labels.mask(mask.array[0], name) for name in names]
     legend = [
-        _Key(f"{name}  {_size(m, image.grid.voxel_ml)}", colour_of(name))
+        Key(f"{name}  {_size(m, image.grid.voxel_ml)}", colour_of(name))
         for name, m in zip(names, masks, strict=True)
         if m.any()
     ]
     scene = scene_of(image, masks, None)
-    figure, panels = _canvas(scene, "", legend or [_Key("no tumour found", TRUTH)])
+    figure, panels = _canvas(scene, "", legend or [Key("no tumour found", TRUTH)])
     for axes, plane in panels:
         _fill(axes, plane, scene.masks, [colour_of(name) for name in names])
         for name, seen in zip(names, scene.masks, strict=True):
-            _outline(axes, plane, seen, colour_of(name))
-    return _png(figure)
+            outline(axes, plane, seen, colour_of(name))
+    return as_png(figure)
 
 
 def colour_of(region: str) -> str:
@@ -126,14 +128,8 @@ def colour_of(region: str) -> str:
 _Style = Literal["solid"] | tuple[float, tuple[float, float]]
 
 
-class _Key(NamedTuple):
-    label: str
-    colour: str
-    dashed: bool | None = None  # None: a filled patch
-
-
 def _canvas(
-    scene: Scene, title: str, legend: Sequence[_Key]
+    scene: Scene, title: str, legend: Sequence[Key]
 ) -> tuple[Figure, list[tuple[Axes, Plane]]]:
     """Lay the planes side by side at one scale, the legend below, and draw the scan."""
     sizes = [np.multiply(p.cut(scene.grey).shape[::-1], p.steps) for p in scene.planes]
@@ -145,7 +141,8 @@ def _canvas(
     head, foot = _STRIP if title else _GAP, _STRIP * -(-len(legend) // columns) + _GAP
     middle = max(1, round(zoom * tallest))
     height = head + middle + foot
-    figure = _figure(width, height)
+    dpi = 100 if width == WIDTH else 140  # one plane is shown smaller: larger letters and lines
+    figure = empty_figure(width, height, dpi)
     gap = (width - zoom * sum(w for w, _ in sizes)) / (len(sizes) + 1)
     panels, left = [], gap
     for plane, (w, h) in zip(scene.planes, sizes, strict=True):
@@ -170,14 +167,14 @@ def _canvas(
     figure.text(
         0.5, 1 - head / height / 2, title, color="white", fontsize=11, ha="center", va="center"
     )
-    _legend(figure, legend, columns)
+    add_legend(figure, legend, columns)
     return figure, panels
 
 
 def _mark(axes: Axes, plane: Plane) -> None:
     """Write the sides and which slice it is."""
     style: dict[str, Any] = {"transform": axes.transAxes, "color": "#e6e6e6", "fontsize": 10}
-    style["path_effects"] = _halo()
+    style["path_effects"] = halo()
     axes.text(0.01, 0.01, plane.caption, ha="left", va="bottom", **style)
     spots = (
         (0.01, 0.5, "left", "center"),
@@ -192,7 +189,7 @@ def _scale_bar(axes: Axes, width: float, height: float) -> None:
     length = next((n for n in (50, 20, 10, 5) if n < width / 2.5), 1)
     x, y = 0.98 * width, 0.975 * height
     axes.plot(
-        [x - length, x], [y, y], color="white", lw=2, solid_capstyle="butt", path_effects=_halo()
+        [x - length, x], [y, y], color="white", lw=2, solid_capstyle="butt", path_effects=halo()
     )
     axes.text(
         x,
@@ -202,11 +199,11 @@ def _scale_bar(axes: Axes, width: float, height: float) -> None:
         fontsize=9,
         ha="right",
         va="bottom",
-        path_effects=_halo(),
+        path_effects=halo(),
     )
 
 
-def _outline(
+def outline(
     axes: Axes, plane: Plane, mask: NDArray[np.bool_], colour: str, style: _Style = "solid"
 ) -> None:
     """Draw the half-way line between inside and outside, closed at the picture's edge."""
@@ -223,7 +220,7 @@ def _outline(
         linewidths=1.3,
         linestyles=[style],
     )
-    lines.set_path_effects(_halo())
+    lines.set_path_effects(halo())
 
 
 def _fill(
@@ -239,72 +236,6 @@ def _fill(
     axes.imshow(paint, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
 
 
-def _legend(figure: Figure, keys: Sequence[_Key], columns: int) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles = [
-        Patch(facecolor=k.colour, label=k.label)
-        if k.dashed is None
-        else Line2D(
-            [], [], color=k.colour, lw=2, ls=(0, (3, 1.5)) if k.dashed else "-", label=k.label
-        )
-        for k in keys
-    ]
-    if handles:
-        figure.legend(
-            handles=handles,
-            loc="lower left",
-            ncols=columns,
-            frameon=False,
-            fontsize=11,
-            labelcolor="white",
-            borderaxespad=0.2,
-            handlelength=2.2,
-        )
-
-
-def _halo() -> list[Any]:
-    """Return a thin dark edge, so that a line shows on bright tissue too."""
-    from matplotlib.patheffects import withStroke
-
-    return [withStroke(linewidth=2.4, foreground=(0, 0, 0, 0.65))]
-
-
 def _size(mask: NDArray[np.bool_], voxel_ml: float | None) -> str:
     count = int(mask.sum())
     return f"{count} px" if voxel_ml is None else f"{count * voxel_ml:.1f} ml"
-
-
-def _figure(width: int, height: int) -> Figure:
-    """Return an empty black figure of a size in pixels."""
-    from matplotlib.figure import Figure
-
-    dpi = 100 if width == WIDTH else 140  # one plane is shown smaller: larger letters and lines
-    return Figure((width / dpi, height / dpi), dpi=dpi, facecolor="black")
-
-
-def _png(figure: Figure) -> bytes:
-    """Return a PNG of 128 greys and 128 colours: a third of the size, and no tint in the scan."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-    coloured = np.ptp(pixels, axis=2) > 0
-    indices = pixels[..., 0] // 2
-    palette = np.repeat(np.linspace(0, 255, 128).round().astype(np.uint8), 3).tolist()
-    if coloured.any():
-        ink = Image.fromarray(pixels[coloured][None])
-        named = b"".join(bytes.fromhex(c[1:]) for c in sorted({TRUTH, OTHER, *COLOURS.values()}))
-        blends = ink.quantize(128 - len(named) // 3, Image.Quantize.MEDIANCUT).getpalette() or []
-        few = Image.new("P", (1, 1))
-        few.putpalette([*named, *blends])
-        indices[coloured] = 128 + np.asarray(ink.quantize(palette=few, dither=Image.Dither.NONE))[0]
-        palette += [*named, *blends]
-    picture = Image.fromarray(indices)
-    picture.putpalette(palette)
-    stream = io.BytesIO()
-    picture.save(stream, "png", optimize=True)
-    return stream.getvalue()

@@ -10,43 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from . import plots
+from .canvas import Picture
 from .figures import colour_of
+from .problems import PICTURES, Kind, Problem, Section, section
 
 _MEANINGS = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A scan with contours.
-
-    Attributes:
-        caption: Name of the case.
-        png: The picture, as `figures.overlay` draws it.
-        kind: Why it is shown.
-        detail: Its scores in words.
-    """
-
-    caption: str
-    png: bytes
-    kind: Literal["best", "median", "worst"] | str = ""
-    detail: str = ""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels, read off the PNG's header."""
-        return int.from_bytes(self.png[16:20]), int.from_bytes(self.png[20:24])
-
-    @property
-    def source(self) -> str:
-        """The picture as a `data:` address."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +38,7 @@ class Report:
         curves_svg: Learning curves, made by `plots.learning_curves`.
         size_svg: Dice against size, made by `plots.score_against_size`.
         settings: Everything that was set, nested as one likes.
+        problems: Cases with problems.
         warnings: What the reader must know before believing a number.
         notes: How to read the numbers.
     """
@@ -74,6 +50,7 @@ class Report:
     pictures: Sequence[Picture] = ()
     curves_svg: str | None = None
     size_svg: str | None = None
+    problems: Sequence[Problem] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
@@ -94,17 +71,21 @@ def render(report: Report) -> str:
     names = list(dict.fromkeys(row["metric"] for row in rows))
     metric = "dice" if "dice" in names or not names else names[0]
     summary = sorted(rows, key=lambda row: (row["metric"] != metric, names.index(row["metric"])))
+    troubled = section(report.problems)
     spread = len(plots.measured(report.cases)) > 0
     return environment.from_string(template).render(
         report=report,
         summary=summary,
         headline=_headline(summary, metric),
         headline_metric=plots.metric_name(metric),
-        facts=_facts(report.cases, summary, metric),
+        facts=_facts(report.cases, summary, metric, troubled),
         distribution=Markup(plots.distribution(report.cases)) if spread else "",
         curves=Markup(report.curves_svg or ""),
         size=Markup(report.size_svg or ""),
         table=_case_table(report.cases, metric),
+        problems=troubled,
+        anchors=troubled.anchors,
+        most_pictures=PICTURES,
         settings=_sections(report.settings),
     )
 
@@ -139,17 +120,35 @@ def _headline(summary: Sequence[dict[str, Any]], metric: str) -> list[dict[str, 
     return regions if len(regions) == 1 else rows
 
 
+class _Fact(NamedTuple):
+    name: str
+    value: str
+    anchor: str = ""  # where the page says more
+    bad: bool = False
+
+
 def _facts(
-    cases: pd.DataFrame, summary: Sequence[Mapping[str, Any]], metric: str
-) -> list[tuple[str, str]]:
+    cases: pd.DataFrame, summary: Sequence[Mapping[str, Any]], metric: str, problems: Section
+) -> list[_Fact]:
     """Return what was counted, in words and numbers."""
     splits = [s for s in map(_text, cases["split"].unique()) if s]
     patients = {p for p in map(_text, cases["patient"].unique()) if p}
     failed = max((int(r["failed"]) for r in summary if r["metric"] == metric), default=0)
-    facts = [("cases", str(cases["case"].nunique()))]
-    facts += [("patients", str(len(patients)))] if patients - {*map(_text, cases["case"])} else []
-    facts += [("split", ", ".join(splits))] if splits else []
-    return [*facts, ("failed", str(failed))]
+    first = problems.first(Kind.FAILED, Kind.MISSING)
+    mild = [kind for kind in Kind if kind.mild]
+    wrong = [kind for kind in Kind if not kind.mild]
+    facts = [_Fact("cases", str(cases["case"].nunique()))]
+    if patients - {*map(_text, cases["case"])}:
+        facts.append(_Fact("patients", str(len(patients))))
+    if splits:
+        facts.append(_Fact("split", ", ".join(splits)))
+    facts.append(_Fact("failed", str(failed), first, failed > 0))
+    named = {"left out": [Kind.LEFT_OUT], "with problems": wrong, "with remarks": mild}
+    for name, kinds in named.items():
+        if count := problems.count(*kinds):
+            bad = name == "left out"
+            facts.append(_Fact(name, str(count), problems.first(*kinds), bad))
+    return facts
 
 
 # --- the table of all cases ----------------------------------------------------------------------

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.labels import COLOURS
-from .figures import OTHER, colour_of
+from .canvas import OTHER
+from .figures import colour_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

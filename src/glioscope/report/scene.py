@@ -48,18 +48,25 @@ def best_slice(mask: NDArray[np.bool_], axis: int = 2) -> int:
     return int(area.argmax()) if area.any() else mask.shape[axis] // 2
 
 
-def scene_of(image: Volume, masks: Sequence[NDArray[np.bool_]], channel: str | None) -> Scene:
-    """Cut the planes that show most of the first mask that is not empty.
+def scene_of(
+    image: Volume,
+    masks: Sequence[NDArray[np.bool_]],
+    channel: str | None,
+    focus: NDArray[np.bool_] | None = None,
+) -> Scene:
+    """Cut the planes that show most of the focus, or else of the first mask that is not empty.
 
     Args:
         image: The scan (C, X, Y, Z), any axis order.
         masks: What is shown on it, (X, Y, Z) each.
         channel: The channel to show; by default FLAIR, else the first there is.
+        focus: What to show most of, (X, Y, Z); nothing is drawn of it.
     """
     as_file = image.unit == "px" and image.array.shape[3] == 1
     name = channel or ("flair" if "flair" in image.names else image.names[0])
     shown = image.with_array(image.channel(name)[None], [name])
-    stack = np.array(masks, np.uint8).reshape(-1, *image.grid.shape)
+    hidden = [] if focus is None else [focus]
+    stack = np.array([*hidden, *masks], np.uint8).reshape(-1, *image.grid.shape)
     drawn = image.with_array(stack, [str(i) for i in range(len(stack))])
     if not as_file:
         shown, drawn = shown.canonical(), drawn.canonical()
@@ -67,11 +74,11 @@ def scene_of(image: Volume, masks: Sequence[NDArray[np.bool_]], channel: str | N
     start, shape = bounding_box(np.any([head | as_file, *(drawn.array > 0)], axis=0))
     box = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
     cut = [m[box] > 0 for m in drawn.array]
-    focus = next((m for m in cut if m.any()), np.zeros(shape, bool))
+    shown_most = next((m for m in cut if m.any()), np.zeros(shape, bool))
     planes = []
     flat = [plane for plane in _PLANES if head.shape[plane[1]] == 1]  # a single slice, as it lies
     for label, axis, sides in flat[:1] or _PLANES:
-        index = best_slice(focus, axis)
+        index = best_slice(shown_most, axis)
         place = f"{label} {start[axis] + index + 1}/{head.shape[axis]}"
         width, height = (s for a, s in enumerate(shown.spacing) if a != axis)
         planes.append(
@@ -81,7 +88,7 @@ def scene_of(image: Volume, masks: Sequence[NDArray[np.bool_]], channel: str | N
         )
     source = "" if name == "image" else name
     planes[0] = planes[0]._replace(caption=" · ".join(filter(None, (source, planes[0].caption))))
-    return Scene(_window(shown.array[0])[box], cut, planes, image.unit == "mm")
+    return Scene(_window(shown.array[0])[box], cut[len(hidden) :], planes, image.unit == "mm")
 
 
 def _window(array: NDArray[Any]) -> NDArray[np.floating]:
