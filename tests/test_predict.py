@@ -140,7 +140,7 @@ def test_slices_go_through_a_2d_network_in_order() -> None:
 
 def test_flips_are_undone() -> None:
     batch = np.random.default_rng(0).normal(size=(1, 1, 4, 5, 6)).astype(np.float32)
-    np.testing.assert_allclose(with_flips(lambda b: b, 3)(batch), batch, atol=1e-6)
+    np.testing.assert_allclose(with_flips(lambda b: b, (0, 1, 2))(batch), batch, atol=1e-6)
 
 
 def test_softmax_leaves_the_background_out() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from .labels import Labels
 
@@ -42,6 +42,8 @@ class Plan(BaseModel):
         spacing: Voxel size in mm that volumes are resampled to; None keeps it.
         size: Shape that images are resized to; None keeps it.
         normalise: Name of the normalisation.
+        mirror: Spatial axes over which a mirror image could be a scan (0 left to right, 1 back to
+            front, 2 feet to head).
         window: Shape that the network sees at once; None for the whole image.
         overlap: Share of a window that its neighbour covers again.
         divisor: The network takes multiples of this.
@@ -68,6 +70,7 @@ class Plan(BaseModel):
     labels: Labels
     network: str
     arguments: dict[str, Any]
+    mirror: tuple[int, ...] = Field(default_factory=lambda plan: tuple(range(plan["dims"])))
 
     @property
     def sequences(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import ModelError
 from ..core.plan import Plan
 
 Array = NDArray[np.float32]
@@ -17,6 +19,8 @@ Forward = Callable[[Array], Array]
 """A network as a function: a batch (B, C, *S) to logits (B, outputs, *S)."""
 
 _SLICES_AT_ONCE = 8
+_SMALLEST = 32
+"""Side in voxels below which a window shows too little to be worth a try."""
 
 
 def infer(forward: Forward, image: Array, plan: Plan) -> Array:
@@ -37,6 +41,33 @@ def infer(forward: Forward, image: Array, plan: Plan) -> Array:
     return stacked
 
 
+def passes(plan: Plan, shape: Sequence[int]) -> tuple[tuple[int, ...], int]:
+    """Return the shape (B, C, *S) of one pass, and how many an image (C, X, Y, Z) takes."""
+    channels, *space = shape
+    seen = _seen(plan, space[: plan.dims])
+    sizes = zip(space[: plan.dims], seen, strict=True)
+    windows = math.prod(len(_starts(max(n, w), w, plan.overlap)) for n, w in sizes)
+    slices = space[2] if plan.dims == 2 else 1
+    batch = min(_SLICES_AT_ONCE, slices)
+    return (batch, channels, *seen), windows * -(-slices // batch)
+
+
+def with_smaller_window(plan: Plan, shape: Sequence[int]) -> Plan | None:
+    """Return the plan with half the window along its longest axis; None if it is small already.
+
+    Args:
+        plan: The plan.
+        shape: Shape (C, X, Y, Z) of the image.
+    """
+    window = _seen(plan, shape[1 : 1 + plan.dims])
+    longest = window.index(max(window))
+    half = _multiple(window[longest] // 2, plan.divisor)
+    if half < _SMALLEST or half == window[longest]:
+        return None
+    window[longest] = half
+    return plan.model_copy(update={"window": tuple(window)})
+
+
 def activate(logits: Array, plan: Plan) -> Array:
     """Return the probabilities of the targets (targets, X, Y, Z), without the background."""
     from scipy.special import expit, softmax
@@ -45,10 +76,16 @@ def activate(logits: Array, plan: Plan) -> Array:
     return chances
 
 
-def with_flips(forward: Forward, dims: int) -> Forward:
-    """Return a forward that is the mean over all mirror images."""
-    axes = range(2, 2 + dims)
-    flips = [f for n in range(dims + 1) for f in itertools.combinations(axes, n)]
+def with_flips(forward: Forward, axes: Sequence[int]) -> Forward:
+    """Return a forward that is the mean over all mirror images over some spatial axes.
+
+    Raises:
+        ModelError: If there are no such axes.
+    """
+    if not axes:
+        raise ModelError("--flips", "the plan allows no mirror images", "", "leave out --flips")
+    seen = [2 + axis for axis in axes]
+    flips = [f for n in range(len(seen) + 1) for f in itertools.combinations(seen, n)]
 
     def mean(batch: Array) -> Array:
         total: Any = 0
@@ -61,8 +98,7 @@ def with_flips(forward: Forward, dims: int) -> Forward:
 
 def _tiled(forward: Forward, batch: Array, plan: Plan) -> Array:
     shape = batch.shape[2:]
-    window = plan.window or shape
-    seen = [_multiple(w, plan.divisor) for w in window]
+    seen = _seen(plan, shape)
     padded = _pad(batch, [max(n, w) for n, w in zip(shape, seen, strict=True)])
     if list(padded.shape[2:]) == seen:
         logits = forward(padded)
@@ -70,6 +106,11 @@ def _tiled(forward: Forward, batch: Array, plan: Plan) -> Array:
         logits = _slide(forward, padded, tuple(seen), plan.overlap)
     inside = tuple(slice(n) for n in shape)
     return logits[(slice(None), slice(None), *inside)]
+
+
+def _seen(plan: Plan, shape: Sequence[int]) -> list[int]:
+    """Return the spatial shape that the network sees at once."""
+    return [_multiple(n, plan.divisor) for n in plan.window or shape]
 
 
 def _slide(forward: Forward, batch: Array, window: tuple[int, ...], overlap: float) -> Array:

@@ -2,62 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.config import Augmentation
+from .artefacts import spoil
+from .warp import Matrix, displacement, resample, rotation, sampling_grid
 
 
 def augment(
-    image: Tensor, mask: Tensor, settings: Augmentation, rng: np.random.Generator
+    image: Tensor,
+    mask: Tensor,
+    settings: Augmentation,
+    rng: np.random.Generator,
+    mirror: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Change an image (C, *S) and its mask of stored values (*S) at random.
 
     The mask is only ever moved, by nearest neighbour; intensities change in the image alone.
+
+    Args:
+        image: The image.
+        mask: Its mask.
+        settings: Chances of the changes.
+        rng: Where every draw comes from.
+        mirror: Axes over which the sample may be mirrored; None for all.
     """
+    axes = range(mask.ndim) if mirror is None else mirror
+    flips = [axis for axis in axes if rng.random() < settings.flip]
+    if flips:
+        image, mask = image.flip([1 + axis for axis in flips]), mask.flip(flips)
     image, mask = _move(image, mask, settings, rng)
-    return _recolour(image, settings, rng), mask
+    return _recolour(spoil(image, settings, rng), settings, rng), mask
 
 
 def _move(
     image: Tensor, mask: Tensor, settings: Augmentation, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    dims = mask.ndim
-    flips = [axis for axis in range(dims) if rng.random() < settings.flip]
-    turn = rng.random() < settings.rotate
-    zoom = rng.random() < settings.scale
-    if flips:
-        image, mask = image.flip([1 + axis for axis in flips]), mask.flip(flips)
-    if not (turn or zoom):
+    """Turn, zoom and deform in one resampling."""
+    shape, dims = mask.shape, mask.ndim
+    turn, zoom, bend = (
+        rng.random() < chance for chance in (settings.rotate, settings.scale, settings.elastic)
+    )
+    if not (turn or zoom or bend):
         return image, mask
     matrix = np.eye(dims)
     if turn:
-        matrix = _rotation(dims, np.deg2rad(settings.degrees), rng)
+        limit = np.deg2rad(settings.degrees)
+        matrix = rotation(rng.uniform(-limit, limit, dims * (dims - 1) // 2), dims)
     if zoom:
         matrix = matrix * rng.uniform(0.7, 1.4)
-    shape = np.array(mask.shape)[::-1]  # grid_sample wants (x, y, z) = (last, ..., first) axis
-    theta = np.zeros((1, dims, dims + 1), np.float32)
-    theta[0, :, :dims] = matrix * shape[None, :] / shape[:, None]
-    grid = F.affine_grid(torch.from_numpy(theta), [1, 1, *mask.shape], align_corners=False)
-    image = F.grid_sample(image[None], grid, mode="bilinear", align_corners=False)[0]
-    moved = F.grid_sample(mask[None, None].float(), grid, mode="nearest", align_corners=False)
-    return image, moved[0, 0].to(mask.dtype)
+    field = displacement(_control_points(dims, rng), shape) if bend else None
+    grid = sampling_grid(shape, matrix, field=field)
+    moved = resample(mask[None].float(), grid, "nearest")
+    return resample(image, grid), moved[0].to(mask.dtype)
 
 
-def _rotation(dims: int, limit: float, rng: np.random.Generator) -> np.ndarray:
-    """Return a rotation by up to `limit` (radians) in each plane."""
-    matrix = np.eye(dims)
-    for a in range(dims):
-        for b in range(a + 1, dims):
-            angle = rng.uniform(-limit, limit)
-            plane = np.eye(dims)
-            plane[[a, a, b, b], [a, b, a, b]] = [
-                np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle),
-            ]  # fmt: skip
-            matrix = matrix @ plane
-    return matrix
+def _control_points(dims: int, rng: np.random.Generator) -> Matrix:
+    """Draw displacements that give no folds; 1 is the distance between two control points."""
+    strength = rng.uniform(0.04, 0.12) * dims  # more points are averaged in 3D
+    return rng.uniform(-strength, strength, (dims, *[8] * dims))
 
 
 def _recolour(image: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
@@ -84,10 +92,9 @@ def _blur(image: Tensor, sigma: float) -> Tensor:
     reach = torch.arange(-3, 4, dtype=torch.float32)
     bell = torch.exp(-0.5 * (reach / sigma) ** 2)
     bell = bell / bell.sum()
-    dims = image.ndim - 1
-    convolve = F.conv2d if dims == 2 else F.conv3d
-    for axis in range(dims):
-        kernel = bell.reshape([1, 1, *(-1 if a == axis else 1 for a in range(dims))])
-        padding = [3 if a == axis else 0 for a in range(dims)]
-        image = convolve(image[:, None], kernel, padding=padding)[:, 0]
+    for axis in range(1, image.ndim):
+        padded = F.pad(image, [0, 0] * (image.ndim - 1 - axis) + [3, 3])
+        image = torch.zeros_like(image)
+        for start, weight in enumerate(bell.tolist()):
+            image.add_(padded.narrow(axis, start, image.shape[axis]), alpha=weight)
     return image

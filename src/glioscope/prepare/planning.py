@@ -38,6 +38,7 @@ def make_plan(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any], di
         spacing=tuple(data.spacing) if data.spacing else None,
         size=tuple(data.size) if data.size else None,
         normalise=data.normalise,
+        mirror=tuple(range(data.dims) if data.mirror is None else data.mirror),
         window=tuple(data.patch) if data.patch else None,
         overlap=predict.overlap,
         divisor=divisor,

@@ -107,7 +107,11 @@ class TrainingSamples(Dataset[Batch]):
         prepared = self.cache.load(self.cases[draw.case])
         image, mask = self._cut(prepared, draw.slice, rng)
         moved, labels = augment(
-            torch.from_numpy(image), torch.from_numpy(mask), self.data.augment, rng
+            torch.from_numpy(image),
+            torch.from_numpy(mask),
+            self.data.augment,
+            rng,
+            self.cache.plan.mirror,
         )
         moved[self.zeros] = 0
         target = self.table[:, labels.long()]
