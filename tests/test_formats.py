@@ -42,7 +42,7 @@ def test_a_missing_path_an_empty_folder_and_an_unknown_layout_are_told_apart(
     with pytest.raises(DataError, match="the folder is empty"):
         open_dataset(str(tmp_path))
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(DataError, match="table, coco, brats, pairs, scans, images"):
+    with pytest.raises(DataError, match="table, msd, nnunet, coco, brats, pairs, scans, images"):
         open_dataset(tmp_path)
 
 

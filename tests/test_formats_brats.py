@@ -183,7 +183,7 @@ def test_hidden_files_are_not_there_and_other_scans_are_said(tmp_path: Path) -> 
     scan(folder / "brain.nii")
     dataset = open_dataset(tmp_path)
     assert [c.id for c in dataset.cases] == ["P1"]
-    assert "1 NIfTI files were passed over" in dataset.notes[0]
+    assert "1 scan files were passed over" in dataset.notes[0]
     assert "brain.nii" in dataset.notes[0]
 
 

@@ -226,7 +226,7 @@ def test_a_table_without_case_names_takes_them_from_the_files(tmp_path: Path) ->
         ("case,t1,date\nA,a.nii,31.5.2024\n", "date '31.5.2024'"),
         ("case,t1\nA,a.nii,x\n", "line 2 has 3 cells"),
         ("case,t1\nA,a.nii\nA,a.nii\n", "two cases are named A"),
-        ("t1,image\na.nii,\n,a.png\n", "names 2D images and NIfTI"),
+        ("t1,image\na.nii,\n,a.png\n", "names 2D images and 3D scans"),
         ("", "no header"),
         ("case,t1\n", "holds no case"),
     ],

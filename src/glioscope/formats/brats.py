@@ -12,8 +12,8 @@ from ..core.errors import DataError
 from ..core.labels import Labels
 from . import register
 from .cohort import decide_labels, with_patients
-from .nifti import NiftiMask, NiftiSource
-from .paths import SPLIT_FOLDERS, is_nifti, split_of, walk
+from .paths import SPLIT_FOLDERS, is_scan, split_of, walk
+from .scans import scan_mask, scan_source
 from .sequences import MASK, parse, patient_of, schemes_of
 
 Found = tuple[str, str, Path]
@@ -30,7 +30,7 @@ def _claims(path: Path) -> bool:
 
 @register(claims=_claims, rank=30)
 def brats(path: Path, labels: Labels | None) -> Dataset:
-    """Read folders of NIfTI scans named by sequence, one folder a case, at any depth.
+    """Read folders of scans named by sequence, one folder a case, at any depth.
 
     File names end in a sequence (`t1 t1n t1w`, `t1c t1ce t1gd`, `t2 t2w`, `flair t2f`) or `seg`,
     after `_` or `-`, in any case. A case is named after its folder; after what its files' names
@@ -54,10 +54,10 @@ def brats(path: Path, labels: Labels | None) -> Dataset:
             found.append(make_case(case_id, files, folder, split_of(folder, path)))
             notes += _strays(case_id, files)
         used = {file.name for _, files in groups for _, _, file in files}
-        passed_over += [name for name in names if is_nifti(name) and name not in used]
+        passed_over += [name for name in names if is_scan(name) and name not in used]
     if passed_over:
         notes.append(
-            f"{len(passed_over)} NIfTI files were passed over, as their names end in no sequence"
+            f"{len(passed_over)} scan files were passed over, as their names end in no sequence"
             f" or they lie apart from the scans (such as {passed_over[0]})"
         )
     cases, patients_from = with_patients(path, found, "case names")
@@ -66,8 +66,8 @@ def brats(path: Path, labels: Labels | None) -> Dataset:
 
 
 def named_scans(files: Iterable[Path]) -> list[Found]:
-    """Return the NIfTI files whose names end in a sequence or `seg`."""
-    parsed = [(parse(file), file) for file in files if is_nifti(file)]
+    """Return the scan files whose names end in a sequence or `seg`."""
+    parsed = [(parse(file), file) for file in files if is_scan(file)]
     return [(*name, file) for name, file in parsed if name is not None]
 
 
@@ -94,8 +94,8 @@ def make_case(case_id: str, scans: Sequence[Found], path: Path, split: str | Non
         case_id,
         patient,
         path,
-        {channel: NiftiSource(files[channel]) for channel in sorted(files)},
-        NiftiMask(mask) if mask else None,
+        {channel: scan_source(files[channel]) for channel in sorted(files)},
+        scan_mask(mask) if mask else None,
         timepoint,
         split=split,
     )

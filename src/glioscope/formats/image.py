@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from ..core.errors import DataError
 from ..core.files import replacing
 from ..core.labels import WHITE
 from ..core.volume import Grid, Volume
-from .nifti import NiftiMask
-from .paths import IMAGE_SUFFIXES, identity, is_lossy, is_nifti, unreadable
+from .itk import simple_itk
+from .paths import IMAGE_SUFFIXES, identity, is_lossy, is_scan, unreadable
+from .scans import scan_mask
 from .voxels import refuse_non_finite, whole_numbers
 
 # PIL warns of broken TIFF tags and then fails or reads on: what fails is said by our error
@@ -35,6 +36,7 @@ LABEL_LIMIT = 15
 """A lossless mask whose values stay at or below this holds labels rather than shades of grey."""
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's own conversion
 _EXIF_ORIENTATION = 0x0112
+_SAMPLE_FORMAT = 339  # tag of TIFF; 2 is signed
 _BROKEN = (
     OSError,
     SyntaxError,  # PIL's word for a broken PNG or TIFF
@@ -85,13 +87,13 @@ class ImageSource(_ImageFile):
             DataError: If the file is broken.
         """
         with _opened(self.path) as image:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1)
             colours = _channels(image)
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1)
         notes: tuple[str, ...] = ()
         if turned != 1:
             notes = (f"EXIF orientation {turned} was not applied",)
         grey = colours[..., 0].astype(np.float32)
-        if (colours != colours[..., :1]).any():
+        if colours.shape[-1] > 1 and (colours != colours[..., :1]).any():  # NaN is not NaN
             grey = (colours @ np.array(_LUMINANCE)).astype(np.float32)
             notes += ("colours were reduced to their luminance",)
         refuse_non_finite(self.path, grey)
@@ -144,6 +146,7 @@ def mask_values(path: Path) -> NDArray[Any]:
         if (palette != palette[:, :1]).any():
             return np.asarray(image)
         brightest: NDArray[Any] = colours.max(axis=-1)
+        refuse_non_finite(path, brightest)
         return brightest
 
 
@@ -157,16 +160,16 @@ def halfway(highest: int) -> int:
 
 
 def read_mask(path: Path) -> Volume:
-    """Read a mask of either kind: NIfTI labels, or an image with labels or of black and white.
+    """Read a mask of either kind: 3D labels, or an image with labels or of black and white.
 
     A JPEG, and any image with values above 15, is binary: what is at least half as bright as its
     highest value becomes 1, with a note. In a JPEG, whose empty masks hold noise, that is 255.
 
     Raises:
-        DataError: If the file is broken, or neither NIfTI nor an image.
+        DataError: If the file is broken, or neither a scan nor an image.
     """
-    if is_nifti(path):
-        return NiftiMask(path).read()
+    if is_scan(path):
+        return scan_mask(path).read()
     highest = int(mask_values(path).max())
     lossy = is_lossy(path)
     if highest <= LABEL_LIMIT and not lossy:
@@ -215,12 +218,40 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _channels(image: Image.Image) -> NDArray[Any]:
     """Return the pixels (row, column, channel) with one channel (grey) or three, without alpha."""
+    if _is_squeezed(image):
+        return _full_range(image)
     if image.mode in ("1", "LA", "La"):
         image = image.convert("L")
     elif image.mode not in ("L", "RGB") and not image.mode.startswith(("I", "F")):
         image = image.convert("RGB")
     pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _is_squeezed(image: Image.Image) -> bool:
+    """Tell, of an image whose pixels were not read yet, whether PIL would change their values.
+
+    It keeps 8 of the 16 bits of colours, and takes the signed for unsigned and the other way round.
+    """
+    layout = image.tile[0][3] if isinstance(image, ImageFile.ImageFile) and image.tile else ""
+    stored = str(layout[0] if isinstance(layout, tuple) else layout)
+    signed = 2 in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ())
+    if image.mode.startswith("I"):
+        return stored.startswith("I;32") and not signed
+    return "16" in stored or signed
+
+
+def _full_range(image: Image.Image) -> NDArray[Any]:
+    """Return the pixels of a PNG or TIFF with all their bits, which ITK keeps."""
+    image.load()  # PIL says what is wrong with a broken file
+    reader = simple_itk().ImageFileReader()
+    reader.SetFileName(image.filename)  # type: ignore[attr-defined]
+    reader.SetImageIO(f"{image.format}ImageIO")
+    try:
+        pixels: NDArray[Any] = simple_itk().GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise ValueError(f"16-bit {image.mode} is not read") from error
+    return pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
 
 
 def _placed(pixels: NDArray[Any]) -> NDArray[Any]:

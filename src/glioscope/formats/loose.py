@@ -11,13 +11,13 @@ from ..core.labels import Labels
 from . import register
 from .cohort import decide_labels, with_patients
 from .image import ImageSource
-from .nifti import NiftiSource
-from .paths import is_image, is_nifti, listing, stem
+from .paths import is_image, is_scan, listing, stem
+from .scans import scan_source
 from .sequences import MASK, parse, patient_of
 
 
 def _is_scan(path: Path) -> bool:
-    return path.is_file() and is_nifti(path)
+    return path.is_file() and is_scan(path)
 
 
 def _holds_images(path: Path) -> bool:
@@ -26,10 +26,10 @@ def _holds_images(path: Path) -> bool:
 
 @register(claims=_is_scan, rank=60)
 def scans(path: Path, labels: Labels | None) -> Dataset:
-    """Read a single NIfTI scan, whose name may end in its sequence (else its channel is `image`).
+    """Read a single 3D scan, whose name may end in its sequence (else its channel is `image`).
 
     Args:
-        path: A `.nii` or `.nii.gz` file.
+        path: A `.nii`, `.nii.gz`, `.nrrd` or `.mha` file.
         labels: The label scheme, if the user named it.
 
     Raises:
@@ -40,7 +40,7 @@ def scans(path: Path, labels: Labels | None) -> Dataset:
         raise DataError(path, "is a mask by its name", "a scan", "give the scan's file instead")
     name = prefix or stem(path)
     patient, timepoint = patient_of(name)
-    case = Case(name, patient, path, {channel: NiftiSource(path)}, None, timepoint)
+    case = Case(name, patient, path, {channel: scan_source(path)}, None, timepoint)
     return Dataset(path, "scans", (case,), decide_labels(path, [case], labels))
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from ..core.errors import DataError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
+ITK_SUFFIXES = (".nrrd", ".mha")
+SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _LOSSY_SUFFIXES = (".jpg", ".jpeg")
 SPLIT_FOLDERS: Mapping[str, str] = {
@@ -27,6 +29,16 @@ _MASK_ENDINGS = ("_seg", "-seg", "_mask", "-mask")
 def is_nifti(path: Path | str) -> bool:
     """Tell whether a file is NIfTI by its name."""
     return str(path).lower().endswith(NIFTI_SUFFIXES)
+
+
+def is_itk(path: Path | str) -> bool:
+    """Tell whether a file is NRRD or MetaImage by its name."""
+    return str(path).lower().endswith(ITK_SUFFIXES)
+
+
+def is_scan(path: Path | str) -> bool:
+    """Tell whether a file holds a 3D scan or label map by its name."""
+    return str(path).lower().endswith(SCAN_SUFFIXES)
 
 
 def is_image(path: Path | str) -> bool:
@@ -54,7 +66,7 @@ def stem(path: Path | str) -> str:
     ('2256_jpg.rf.3afd', 'BraTS20_001_t1')
     """
     name = Path(path).name
-    for suffix in (*NIFTI_SUFFIXES, *IMAGE_SUFFIXES):
+    for suffix in (*SCAN_SUFFIXES, *IMAGE_SUFFIXES):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name

@@ -14,9 +14,9 @@ from ..core.labels import Labels
 from . import register
 from .cohort import decide_labels, read_rows, with_patients
 from .image import ImageMask, ImageSource
-from .nifti import NiftiMask, NiftiSource
 from .pairs import mask_kind
-from .paths import is_image, is_nifti, stem
+from .paths import IMAGE_SUFFIXES, SCAN_SUFFIXES, is_image, is_scan, stem
+from .scans import scan_mask, scan_source
 from .sequences import parse, patient_of
 
 NAME = "cases.csv"
@@ -66,7 +66,7 @@ def table(path: Path, labels: Labels | None) -> Dataset:
     rows = [_checked(csv, number, row) for number, row in enumerate(cells, start=1)]
     flat = {is_image(file) for row in rows for file in row.files.values()}
     if len(flat) > 1:
-        raise DataError(csv, "names 2D images and NIfTI scans", "one kind of file in a table")
+        raise DataError(csv, "names 2D images and 3D scans", "one kind of file in a table")
     notes: tuple[str, ...] = ()
     threshold = None
     if True in flat:
@@ -80,7 +80,7 @@ def table(path: Path, labels: Labels | None) -> Dataset:
 
 def source(path: Path) -> Source:
     """Return a scan or a 2D image by the suffix of its name."""
-    return ImageSource(path) if is_image(path) else NiftiSource(path)
+    return ImageSource(path) if is_image(path) else scan_source(path)
 
 
 def _checked(csv: Path, number: int, cells: Mapping[str, str]) -> _Row:
@@ -91,8 +91,9 @@ def _checked(csv: Path, number: int, cells: Mapping[str, str]) -> _Row:
     if not files.keys() & SEQUENCES.keys():
         raise DataError(where, "names no scan", f"a file in one of {', '.join(SEQUENCES)}")
     for column, file in files.items():
-        if not (is_image(file) or is_nifti(file)):
-            raise DataError(where, f"its {column} is {file.name}", ".nii, .nii.gz or a 2D image")
+        if not (is_image(file) or is_scan(file)):
+            known = " ".join((*SCAN_SUFFIXES, *IMAGE_SUFFIXES))
+            raise DataError(where, f"its {column} is {file.name}", f"one of {known}")
         if not file.is_file():
             raise DataError(where, f"its {column} is missing ({file})", "a file", "check the path")
     if cells.get("split", "") not in ("", *_SPLITS):
@@ -110,7 +111,7 @@ def _case(csv: Path, row: _Row, threshold: int | None) -> Case:
         row.cells.get("patient") or patient,
         csv,
         {name: source(file) for name, file in files.items()},
-        None if mask is None else ImageMask(mask, threshold) if is_image(mask) else NiftiMask(mask),
+        None if mask is None else ImageMask(mask, threshold) if is_image(mask) else scan_mask(mask),
         timepoint,
         _date(csv, case_id, row.cells.get("date", "")),
         row.cells.get("split") or None,

@@ -1,4 +1,4 @@
-"""Stored values that mean something: finite voxels, whole-numbered labels."""
+"""Stored values that mean something: finite voxels, whole-numbered labels, a place in the world."""
 
 from __future__ import annotations
 
@@ -9,9 +9,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
+from ..core.labels import WHITE
+from ..core.volume import checked_affine
 
+WHITE_NOTE = "masks of 0 and 255 were read as 0 and 1"
+_FARTHEST = 1e9
+"""No voxel lies so many mm away, and none is so large: such a header is damaged."""
 _WHOLE = 1e-3
 """Label values stored as floats may be this far from a whole number (scaling, rounding)."""
+
+
+def placed(
+    path: Path, affine: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], tuple[str, ...]]:
+    """Return an affine (4, 4) with axes at right angles, and a note if it had to be repaired.
+
+    Raises:
+        DataError: If it is singular, sheared, not finite or out of this world.
+    """
+    return checked_affine(np.where(np.abs(affine) < _FARTHEST, affine, np.nan), path)
+
+
+def intensities(path: Path, stored: NDArray[Any]) -> NDArray[np.float32]:
+    """Return stored voxels as float32.
+
+    Raises:
+        DataError: If some are NaN or infinite, or too large for float32.
+    """
+    with np.errstate(over="ignore"):  # what overflows is found by the next line
+        array = stored.astype(np.float32)
+    refuse_non_finite(path, array)
+    return array
+
+
+def label_values(path: Path, stored: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return stored label values as `whole_numbers` does, 0 and 1 if they are 0 and 255; and notes.
+
+    Raises:
+        DataError: If a value is not a whole number from 0 to 32767.
+    """
+    labels = whole_numbers(path, stored)
+    if labels.max() == WHITE and np.isin(labels, (0, WHITE)).all():
+        return (labels == WHITE).astype(np.uint8), (WHITE_NOTE,)
+    return labels, ()
 
 
 def refuse_non_finite(path: Path, array: NDArray[Any]) -> None:
