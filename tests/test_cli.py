@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -376,20 +377,46 @@ def test_skipped_cases_count_as_missed_or_are_left_out(
     glioscope, tiny_model, tmp_path: Path
 ) -> None:
     good = write_case(tmp_path / "in")
-    for name, broken in (("no-scan", "t2"), ("no-truth", "seg")):
+    for name, broken, keep in (("no-scan", "t2", 100), ("no-truth", "seg", 100), ("less", "t1", 0)):
         twin = tmp_path / "in" / name
         twin.mkdir()
         for path in good.iterdir():
-            keep = 100 if path.name.endswith(f"-{broken}.nii.gz") else None
-            (twin / path.name.replace(good.name, name)).write_bytes(path.read_bytes()[:keep])
+            whole = not path.name.endswith(f"-{broken}.nii.gz")
+            if whole or keep:
+                data = path.read_bytes()[: None if whole else keep]
+                (twin / path.name.replace(good.name, name)).write_bytes(data)
     out = tmp_path / "out"
     done = glioscope("evaluate", tiny_model, tmp_path / "in", "--out", out)
     assert done.code == 2
-    assert len(done.err.strip().splitlines()) == 2
+    assert len(done.err.strip().splitlines()) == 3
     assert not out.exists()
     done = glioscope("evaluate", tiny_model, tmp_path / "in", "--out", out, "--skip-bad")
     assert done.code == 1
     dice = {r["case"]: r for r in rows(out / "metrics.csv") if r["metric"] == "dice"}
-    assert set(dice) == {good.name, "no-scan"}
-    assert dice["no-scan"]["value"] == "0"
+    assert set(dice) == {good.name, "no-scan", "less"}
+    assert dice["no-scan"]["value"] == dice["less"]["value"] == "0"
     assert "t2.nii.gz" in dice["no-scan"]["reason"]
+    blocks = blocks_of((out / "report.html").read_text())
+    assert list(blocks)[:3] == ["no-truth", "less", "no-scan"]
+    assert "Left out: " in blocks["no-truth"]
+    assert "seg.nii.gz</dd>" in blocks["no-truth"]
+    for name in ("less", "no-scan"):
+        assert "Counted as missed: " in blocks[name]
+    assert "Empty frames: t1." in blocks["less"]
+    assert "Empty frames: t2." in blocks["no-scan"]
+
+
+def test_what_the_model_was_trained_on_is_marked(glioscope, tiny_model, tmp_path: Path) -> None:
+    data = "phantom:cases=6,seed=3,spacing=6"
+    done = glioscope("evaluate", tiny_model, data, "--split", "valid", "--out", tmp_path)
+    assert done.code == 0
+    page = (tmp_path / "report.html").read_text()
+    ((name, block),) = blocks_of(page).items()
+    assert "The model was trained or tuned on this case." in block
+    assert f'of these cases ({name}) (see <a href="#problem-1">{name}</a>)' in page
+
+
+def blocks_of(page: str) -> dict[str, str]:
+    """Return what a report says of each case with a problem."""
+    blocks = re.findall(r"<article.*?</article>", page, flags=re.DOTALL)
+    return {re.search(r">([^<]*)</h3>", b)[1]: b for b in blocks}

@@ -117,44 +117,6 @@ def test_2d_images_and_patients(tmp_path: Path) -> None:
     assert (tmp_path / "scores" / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_resume_goes_on_where_it_stopped(tmp_path: Path, schedule: str) -> None:
-    settings = [
-        *TINY, "train.patience=null", "train.epochs=4", "train.schedule.patience=0",
-        f"train.schedule.name={schedule}",
-    ]  # fmt: skip
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    train("unet3d-binary", PHANTOM, whole, overrides=settings)
-    with pytest.raises(_Killed):
-        train_and_die_after(2, part, settings)
-    assert not (part / "model.json").exists()
-    train("unet3d-binary", PHANTOM, part, resume=True)
-    logs = [read_log(folder / "log.csv") for folder in (whole, part)]
-    for one, other in zip(*logs, strict=True):
-        assert {**one, "seconds": ""} == {**other, "seconds": ""}
-    one, other = weights(whole), weights(part)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-class _Killed(BaseException):
-    """Stands for the power that goes out."""
-
-
-def train_and_die_after(epochs: int, folder: Path, overrides: list[str]) -> None:
-    from glioscope.training.module import Segmenter
-
-    start = Segmenter.training_step
-
-    def step(self, batch, batch_idx):
-        if self.current_epoch == epochs:
-            raise _Killed
-        return start(self, batch, batch_idx)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Segmenter, "training_step", step)
-        train("unet3d-binary", PHANTOM, folder, overrides=overrides)
-
-
 def test_resume_takes_its_settings_from_the_run(tiny_model: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(tiny_model, run)

@@ -11,7 +11,7 @@ __version__ = version("glioscope")
 _DOOR = {
     "evaluate": "evaluating",
     "info": "exploring",
-    "load_model": "predicting",
+    "load_model": "loading",
     "open_dataset": "exploring",
     "phantom": "exploring",
     "predict": "predicting",

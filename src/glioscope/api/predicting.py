@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,36 +21,17 @@ from ..formats.nifti import write_nifti
 from ..formats.opening import open_inputs
 from ..formats.paths import is_image, stem
 from ..models import trained
-from ..prediction.engines import choose_device, mixed_precision, torch_engine
-from ..prediction.predictor import Predictor, Segmentation
-from ..prediction.window import with_flips
+from ..prediction.predictor import Segmentation
+from .loading import Outputs, check_room, engine_of, predictor_of
 from .predictions import Prediction, merged, read_predictions, write_predictions
+
+_log = logging.getLogger("glioscope")
 
 
 class _Job(NamedTuple):
     case: Case
     labels: Labels
     mask: Path
-
-
-class _Outputs(NamedTuple):
-    folder: Path
-    probabilities: bool
-    preview: bool
-
-
-def load_model(folder: str | Path, device: str = "auto", *, flips: bool = False) -> Predictor:
-    """Load a trained model, ready to segment cases.
-
-    Args:
-        folder: The model folder.
-        device: `auto`, `cpu` or `cuda`.
-        flips: Take the mean over all mirror images.
-
-    Raises:
-        ModelError: If the folder is not a model, was changed, or the device is not there.
-    """
-    return predictor_of(trained.load_model(Path(folder)), device, flips)
 
 
 def predict(  # noqa: PLR0913 - one argument per option of the verb
@@ -89,15 +72,18 @@ def predict(  # noqa: PLR0913 - one argument per option of the verb
     folder = Path(out)
     jobs = _jobs(loaded, open_inputs(inputs, files or {}, labels), labels, folder)
     earlier = read_predictions(folder)
-    predictor = predictor_of(loaded, device, flips)
+    engine = engine_of(loaded, device)
+    predictor = predictor_of(loaded, engine, flips)
     todo = [job for job in jobs if not (skip_existing and job.mask.exists())]
-    outputs = _Outputs(folder, probabilities, preview)
+    outputs = Outputs(folder, probabilities, preview)
+    needs = check_room(engine, loaded.plan, [job.case for job in todo], outputs, flips)
+    segment = partial(predictor.segment, ready=cache(partial(_log.info, "%s", needs)))
     done: list[Prediction] = []
     errors: list[GlioscopeError] = []
     try:
         with progress("segmenting", len(todo)) as advance:
             for job in todo:
-                record = _attempt(loaded, predictor, job, outputs, errors)
+                record = _attempt(loaded, segment, job, outputs, errors)
                 done.append(record)
                 advance()
     finally:
@@ -107,14 +93,6 @@ def predict(  # noqa: PLR0913 - one argument per option of the verb
         raise CaseErrors(errors)
     names = {job.case.id for job in jobs}
     return [record for record in merged(folder, earlier, done) if record.case in names]
-
-
-def predictor_of(model: trained.TrainedModel, device: str, flips: bool = False) -> Predictor:
-    """Return the predictor of a model that was read, on a device."""
-    place = choose_device(device)
-    mixed = mixed_precision(model.provenance.recipe.train.precision, place)
-    forward = torch_engine(model.network(), place, mixed)
-    return Predictor(model.plan, with_flips(forward, model.plan.dims) if flips else forward)
 
 
 def _jobs(
@@ -159,9 +137,9 @@ def _output_labels(model: trained.TrainedModel, own: Labels | None, chosen: str 
 
 def _attempt(
     model: trained.TrainedModel,
-    predictor: Predictor,
+    segment: Callable[[Case], Segmentation],
     job: _Job,
-    outputs: _Outputs,
+    outputs: Outputs,
     errors: list[GlioscopeError],
 ) -> Prediction:
     """Segment a case and write its mask; what goes wrong is added to the errors."""
@@ -169,7 +147,7 @@ def _attempt(
     try:
         if errors and isinstance(errors[-1], StorageError):
             raise errors[-1]  # there is no room for this one either
-        result = predictor.segment(job.case)
+        result = segment(job.case)
         _write(job, result, outputs)
     except (DataError, StorageError) as error:
         errors.append(error)
@@ -217,7 +195,7 @@ def _record(
     )
 
 
-def _write(job: _Job, result: Segmentation, outputs: _Outputs) -> None:
+def _write(job: _Job, result: Segmentation, outputs: Outputs) -> None:
     """Write what was asked for; the mask comes last, so that it stands for the whole case."""
     if outputs.probabilities:
         _write_probabilities(job, result, outputs.folder / "probabilities")

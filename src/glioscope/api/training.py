@@ -32,6 +32,7 @@ from ..models.trained import Provenance, TrainedModel, versions
 from ..prepare.planning import make_plan
 from ..training.callbacks import LOG
 from ..training.checkpoints import CHECKPOINTS, newest_checkpoint
+from ..training.preflight import check_room
 from ..training.run import Run, fit, make_network, prepare
 
 _log = logging.getLogger("glioscope")
@@ -96,6 +97,7 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
         with _logged(folder):
             _say(dataset)
             _say_splits(chosen, dataset)
+            check_room(run, network)
             run = _prepared(run, skip_bad)
             _save(run)
             return fit(run, network)

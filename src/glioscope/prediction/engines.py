@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .window import Array, Forward
+from .window import Array
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 
-def torch_engine(network: nn.Module, device: str, mixed: torch.dtype | None) -> Forward:
+@dataclass(frozen=True, eq=False)
+class TorchEngine:
+    """A network as a function of numpy arrays (see `torch_engine`)."""
+
+    network: nn.Module
+    device: torch.device
+    mixed: torch.dtype | None
+
+    def __call__(self, batch: Array) -> Array:
+        """Return the logits (B, outputs, *S) of a batch (B, C, *S)."""
+        import torch
+
+        order = fast_format(batch.ndim - 2)
+        image = torch.from_numpy(batch).to(self.device).contiguous(memory_format=order)
+        mixed = torch.autocast(self.device.type, self.mixed, enabled=self.mixed is not None)
+        with torch.inference_mode(), mixed:
+            logits = self.network(image)
+        return np.asarray(logits.float().cpu().numpy(), np.float32)
+
+
+def torch_engine(network: nn.Module, device: str, mixed: torch.dtype | None) -> TorchEngine:
     """Return a network as a function on its device.
 
     Args:
@@ -24,16 +45,7 @@ def torch_engine(network: nn.Module, device: str, mixed: torch.dtype | None) -> 
     import torch
 
     target = torch.device(device)
-    network = network.to(target).eval()
-
-    def forward(batch: Array) -> Array:
-        order = fast_format(batch.ndim - 2)
-        image = torch.from_numpy(batch).to(target).contiguous(memory_format=order)
-        with torch.inference_mode(), torch.autocast(target.type, mixed, enabled=mixed is not None):
-            logits = network(image)
-        return np.asarray(logits.float().cpu().numpy(), np.float32)
-
-    return forward
+    return TorchEngine(network.to(target).eval(), target, mixed)
 
 
 def choose_device(device: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from ..core.case import Case
 from ..core.errors import DataError
@@ -11,7 +12,10 @@ from ..core.plan import ZERO, Plan
 from ..core.volume import Volume
 from ..prepare.scan import prepare_image
 from .decode import decode
-from .window import Array, Forward, activate, infer
+from .window import Array, Forward, activate, infer, passes, with_smaller_window
+
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
+"""How torch and its libraries put it."""
 
 
 @dataclass(frozen=True)
@@ -50,32 +54,67 @@ class Predictor:
     Attributes:
         plan: How scans become input and output becomes a mask.
         forward: The network.
+        fits: Tells whether there is memory for a pass of some shape (B, C, *S).
     """
 
     plan: Plan
     forward: Forward
+    fits: Callable[[Sequence[int]], bool] = lambda _: True
 
-    def segment(self, case: Case) -> Segmentation:
-        """Segment a case.
+    def segment(self, case: Case, ready: Callable[[], None] = lambda: None) -> Segmentation:
+        """Segment a case; where memory is short, in smaller windows, which is noted.
+
+        Args:
+            case: The case.
+            ready: Called when the case was read and found good, before the network runs.
 
         Raises:
             DataError: If a channel is missing, unreadable or on another grid, or the network fails
-                on it (out of memory, for one).
+                on it (out of memory on the smallest windows, for one).
         """
-        case = case.only(self.plan.sequences)
+        try:
+            return self._segment(case.only(self.plan.sequences), ready)
+        except MemoryError as error:
+            raise DataError(
+                case.path, "there is not enough memory for it", "", "close other programs"
+            ) from error
+
+    def _segment(self, case: Case, ready: Callable[[], None]) -> Segmentation:
         image = prepare_image(case, self.plan)
-        logits = self._infer(case, image)
+        ready()
+        logits, plan = self._infer(case, image)
+        if plan is not self.plan:
+            used, wanted = (passes(p, image.array.shape)[0][2:] for p in (plan, self.plan))
+            note = f"memory was short: windows of {_times(used)} in place of {_times(wanted)}"
+            image = replace(image, notes=(*image.notes, note))
         names = [target.name for target in self.plan.targets]
         probabilities = image.with_array(activate(logits, self.plan), names).onto(case.grid())
         return Segmentation(
             decode(probabilities, self.plan), probabilities, image, logits, self.plan.labels
         )
 
-    def _infer(self, case: Case, image: Volume) -> Array:
-        try:
-            return infer(self.forward, image.array, self.plan)
-        except (MemoryError, RuntimeError) as error:
-            said = str(error).strip().split("\n", 1)[0] or type(error).__name__
-            raise DataError(
-                case.path, f"the network failed ({said})", "", "try --device cpu, or a smaller scan"
-            ) from error
+    def _infer(self, case: Case, image: Volume) -> tuple[Array, Plan]:
+        """Return the logits, and the plan with the window that there was memory for."""
+        plan, shape = self.plan, image.array.shape
+        while True:
+            smaller = with_smaller_window(plan, shape)
+            try:
+                if smaller is None or self.fits(passes(plan, shape)[0]):
+                    return infer(self.forward, image.array, plan), plan
+            except MemoryError:
+                if smaller is None:
+                    raise
+            except RuntimeError as error:
+                if smaller is None or not any(said in str(error).lower() for said in _NO_MEMORY):
+                    said = str(error).strip().split("\n", 1)[0] or type(error).__name__
+                    raise DataError(
+                        case.path,
+                        f"the network failed ({said})",
+                        "",
+                        "try --device cpu, or a smaller scan",
+                    ) from error
+            plan = smaller
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))

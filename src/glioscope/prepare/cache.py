@@ -19,7 +19,7 @@ from ..core.plan import Plan
 from ..core.volume import Grid
 from .scan import prepare_image, prepare_mask
 
-_VERSION = 1
+_VERSION = 2
 """Counts up when cases are prepared differently, so that older ones are not taken."""
 _POINTS = 10_000
 """Foreground voxels remembered per case, from which patch centres are drawn."""
@@ -83,6 +83,10 @@ class Cache:
         with ThreadPoolExecutor(threads) as pool:
             return [problem for problem in pool.map(attempt, cases) if problem]
 
+    def missing(self, cases: Sequence[Case]) -> list[Case]:
+        """Return the cases that are not prepared yet."""
+        return [case for case in cases if not self._is_there(case)]
+
     def load(self, case: Case) -> Prepared:
         """Map a prepared case; it is prepared first if it is not there.
 
@@ -100,6 +104,13 @@ class Cache:
             np.load(f"{stem}.points.npy"),
             Grid(tuple(place["shape"]), np.array(place["affine"]), place["unit"]),
         )
+
+    def _is_there(self, case: Case) -> bool:
+        try:
+            stem = self._stem(case.only(self.plan.sequences))
+        except DataError:
+            return False
+        return stem.with_suffix(".json").exists()
 
     def _prepared(self, case: Case) -> Path:
         """Return the stem of the case's files; the last one written is its `.json`."""

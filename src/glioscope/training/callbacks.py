@@ -137,10 +137,16 @@ class FreshBatchNorm(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run some training samples through the network (`torch.optim.swa_utils.update_bn`)."""
         loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-        if trainer.num_training_batches < _LONG_EPOCH and not pl_module.frozen:
-            some = islice(loader, _ENOUGH_BATCHES)
+        count = batches_for_statistics(int(trainer.num_training_batches))
+        if count and not pl_module.frozen:
+            some = islice(loader, count)
             with trainer.precision_plugin.forward_context():
                 update_bn(some, pl_module.network, pl_module.device)  # type: ignore[arg-type]
+
+
+def batches_for_statistics(steps: int) -> int:
+    """Return how many batches are run for the statistics of BatchNorm after so many steps."""
+    return min(steps, _ENOUGH_BATCHES) if steps < _LONG_EPOCH else 0
 
 
 @contextmanager

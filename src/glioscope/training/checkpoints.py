@@ -59,8 +59,10 @@ class SafeCheckpoint(CheckpointIO):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if metadata["sha256"] != _digest(metadata["structure"], tensors):
                 raise ValueError("its checksum is wrong")
-            checkpoint: dict[str, Any] = _unpack(json.loads(metadata["structure"]), tensors)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            checkpoint = _unpack(json.loads(metadata["structure"]), tensors)
+            if not isinstance(checkpoint, dict):
+                raise TypeError(f"it holds a {type(checkpoint).__name__}")
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ModelError(
                 path,
                 f"cannot be read ({type(error).__name__}: {error})",

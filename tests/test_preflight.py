@@ -1,0 +1,223 @@
+"""What a work will take is said before it starts; where memory is short, windows get smaller."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from glioscope.api.predicting import predict
+from glioscope.api.training import train
+from glioscope.core import machine
+from glioscope.core.errors import DataError, ModelError, StorageError
+from glioscope.core.plan import Plan
+from glioscope.formats.opening import open_dataset
+from glioscope.models import build
+from glioscope.models.trained import load_model
+from glioscope.prediction.cost import cost_of, forecast, memory_for, seconds_per_flop
+from glioscope.prediction.engines import torch_engine
+from glioscope.prediction.predictor import Predictor
+from glioscope.prediction.window import infer, passes, with_smaller_window
+from tests.conftest import TINY
+
+PHANTOM = "phantom:cases=6,seed=3,spacing=6"
+
+
+def test_the_cost_of_one_convolution_is_known() -> None:
+    layer = nn.Conv2d(2, 8, 3, padding=1, bias=False)
+    cost = cost_of(layer, (3, 2, 16, 16), mixed=True)
+    assert cost.flops == 2 * 3 * 8 * 2 * 9 * 16 * 16
+    assert cost.memory == 4 * 3 * (2 + 8) * 16 * 16  # its input and its output
+    step = cost_of(layer, (3, 2, 16, 16), mixed=True, training=True)
+    assert step.flops == 2 * cost.flops  # the image itself needs no gradient
+    assert step.memory > cost.memory
+    deep = nn.Sequential(*[nn.Conv2d(2, 2, 1) for _ in range(9)])
+    alive = cost_of(deep, (1, 2, 32, 32), mixed=True).memory
+    assert alive <= 4 * 3 * 2 * 32 * 32  # what is not needed any more does not count
+
+
+def test_counting_and_timing_leave_the_network_as_it_is() -> None:
+    network = build("unet3d", inputs=2, outputs=1, arguments={"widths": [4, 8]}).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    shape, device = (1, 2, 16, 16, 16), torch.device("cpu")
+    assert seconds_per_flop(network, shape, 2, device, None, training=True) > 0
+    assert cost_of(network, shape, mixed=False, training=True).flops > 0
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
+    assert network.training
+    assert all(p.grad is None for p in network.parameters())
+
+
+def test_what_a_training_takes_is_said_and_right(tmp_path: Path, caplog) -> None:
+    train("unet3d-binary", PHANTOM, tmp_path / "run", overrides=TINY)
+    (said,) = re.findall(r"about (\d+) MB of memory .*, (\d+) MB of disk", caplog.text)
+    cache, checkpoints = (
+        sum(f.stat().st_size for f in (tmp_path / "run" / name).iterdir())
+        for name in ("cache", "checkpoints")
+    )
+    assert cache + checkpoints <= int(said[1]) * 1e6 <= 3 * (cache + checkpoints) + 2e6
+
+
+def test_too_little_disk_is_said_before_work_starts(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("glioscope.training.preflight.free_disk", lambda folder: 10_000)
+    with pytest.raises(StorageError, match=r"1 MB of disk are free; expected about \d+ MB; free"):
+        train("unet3d-binary", PHANTOM, tmp_path / "run", overrides=TINY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_little_memory_is_said_before_work_starts(tmp_path: Path, monkeypatch, caplog) -> None:
+    place = "glioscope.training.preflight.free_memory_on"
+    monkeypatch.setattr(place, lambda device: 100_000)
+    with pytest.raises(ModelError, match=r"1 MB of memory are free; expected about .* lower data"):
+        train("unet3d-binary", PHANTOM, tmp_path / "run", overrides=TINY)
+    assert not (tmp_path / "run").exists()
+    (needed,) = re.findall(r"about (\d+) MB of memory", caplog.text)
+    monkeypatch.setattr(place, lambda device: int(0.9e6 * int(needed)))  # this might just do
+    train("unet3d-binary", PHANTOM, tmp_path / "run", overrides=(*TINY, "train.epochs=1"))
+    assert "memory may not suffice" in caplog.text
+
+
+def test_prediction_says_what_it_takes(
+    tmp_path: Path, tiny_model: Path, monkeypatch, caplog
+) -> None:
+    scan = write_scan(tmp_path)
+    caplog.set_level("INFO", "glioscope")
+    predict(tiny_model, [scan], tmp_path / "out")
+    assert re.search(r"1 cases: about \d+ s in the network, \d+ MB of memory", caplog.text)
+    monkeypatch.setattr("glioscope.api.loading.free_disk", lambda folder: 10)
+    with pytest.raises(StorageError, match="choose another --out"):
+        predict(tiny_model, [scan], tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def write_scan(folder: Path) -> Path:
+    from glioscope.formats.phantom import write_phantoms
+
+    write_phantoms(folder / "data", 1, 0, "brats")
+    return next((folder / "data").iterdir())
+
+
+@pytest.fixture(scope="module")
+def wide(tiny_model: Path) -> tuple[Plan, nn.Module]:
+    """A plan whose window is the whole head, 64 voxels wide, and its network."""
+    model = load_model(tiny_model)
+    return model.plan.model_copy(update={"size": (64, 64, 64)}), model.network()
+
+
+def test_where_memory_is_short_windows_get_smaller(wide: tuple[Plan, nn.Module]) -> None:
+    plan, network = wide
+    engine = torch_engine(network, "cpu", None)
+    case = open_dataset(PHANTOM).cases[0]
+    asked: list[tuple[int, ...]] = []
+
+    def fits(shape) -> bool:
+        asked.append(tuple(shape[2:]))
+        return bool(np.prod(shape[2:]) <= 32 * 32 * 64)
+
+    short = Predictor(plan, engine, fits).segment(case)
+    assert asked == [(64, 64, 64), (32, 64, 64), (32, 32, 64)]
+    assert short.notes[-1] == "memory was short: windows of 32x32x64 in place of 64x64x64"
+    windows = plan.model_copy(update={"window": (32, 32, 64)})
+    same = Predictor(windows, engine).segment(case)
+    assert same.notes == short.notes[:-1]
+    np.testing.assert_array_equal(same.mask.array, short.mask.array)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:114] can't allocate memory: 9 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_a_network_that_runs_out_of_memory_is_tried_again(wide, error: Exception) -> None:
+    plan, network = wide
+    engine = torch_engine(network, "cpu", None)
+
+    def forward(batch):
+        if batch[0, 0].size > 32**3:
+            raise error
+        return engine(batch)
+
+    case = open_dataset(PHANTOM).cases[0]
+    assert "windows of 32x32x32" in Predictor(plan, forward).segment(case).notes[-1]
+
+    def never(batch):
+        raise error
+
+    with pytest.raises(DataError, match="memory"):
+        Predictor(plan, never).segment(case)
+
+
+def test_another_failure_of_the_network_is_not_taken_for_it(wide) -> None:
+    calls = []
+
+    def broken(batch):
+        calls.append(batch.shape)
+        raise RuntimeError("weights are on another device")
+
+    with pytest.raises(DataError, match="weights are on another device"):
+        Predictor(wide[0], broken).segment(open_dataset(PHANTOM).cases[0])
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_passes_are_those_that_are_made(wide, dims: int) -> None:
+    update = {"dims": dims, "window": (16, 24, 16)[:dims], "size": None, "divisor": 8}
+    plan = wide[0].model_copy(update=update)
+    for shape in ((3, 40, 30, 17), (3, 10, 24, 9)):
+        seen = []
+
+        def forward(batch, seen=seen):
+            seen.append(batch.shape)
+            return np.zeros((len(batch), 1, *batch.shape[2:]), np.float32)
+
+        infer(forward, np.zeros(shape, np.float32), plan)
+        one, count = passes(plan, shape)
+        assert seen[0] == one
+        assert len(seen) == count
+
+
+def test_windows_shrink_to_an_end(wide) -> None:
+    plan, sides = wide[0], []
+    while plan is not None:
+        sides.append(passes(plan, (3, 200, 100, 60))[0][2:])
+        plan = with_smaller_window(plan, (3, 200, 100, 60))
+    assert sides[:3] == [(200, 100, 60), (100, 100, 60), (50, 100, 60)]
+    assert all(np.prod(b) < np.prod(a) for a, b in pairwise(sides))
+    assert min(sides[-1]) >= 32
+
+
+def test_memory_at_hand_decides(wide, monkeypatch) -> None:
+    engine = torch_engine(wide[1], "cpu", None)
+    needed = cost_of(wide[1], (1, 3, 24, 24, 24), mixed=False).memory
+    for free, enough in ((needed + 1, True), (needed - 1, False)):
+        monkeypatch.setattr("glioscope.prediction.cost.free_memory", lambda free=free: free)
+        assert memory_for(engine)((1, 3, 24, 24, 24)) is enough
+
+
+def test_more_cases_take_longer_and_no_more_memory(wide) -> None:
+    engine = torch_engine(wide[1], "cpu", None)
+    grid = open_dataset(PHANTOM).cases[0].grid()
+    one, four = (forecast(engine, wide[0], [grid] * n) for n in (1, 4))
+    assert four.seconds > one.seconds
+    assert four.memory == one.memory
+
+
+def test_a_container_counts_and_not_the_machine_round_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+    whole = machine.free_memory()
+    (tmp_path / "memory.current").write_text("600\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine.free_memory() > 1000
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert machine.free_memory() == 400 < whole
+    assert machine.free_disk(tmp_path / "not" / "yet" / "there") > 0
