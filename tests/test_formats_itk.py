@@ -259,4 +259,4 @@ def test_a_score_pairs_them_with_nifti(tmp_path: Path) -> None:
     for name in ("P1", "P2"):
         saved(tmp_path / "predicted" / f"{name}.nii.gz", LABELS)
     found = score_folders(tmp_path / "truth", tmp_path / "predicted", None)
-    assert sorted(found.cases) == ["P1", "P2"]
+    assert sorted(pair.case for pair in found.cases) == ["P1", "P2"]

@@ -130,6 +130,20 @@ def test_images_ts_are_the_test_split(tmp_path: Path) -> None:
     assert make_splits(dataset, seed=0).test == ("other",)
 
 
+@pytest.mark.parametrize("layout", [raw, decathlon])
+def test_a_folder_of_images_is_read_by_the_json_above_it(tmp_path: Path, layout) -> None:
+    folder = layout(tmp_path)
+    if layout is raw:
+        scan(folder / "imagesTs" / "other_0000.nii.gz", 3)
+        scan(folder / "imagesTs" / "other_0001.nii.gz", 4)
+    whole = open_dataset(folder)
+    for name, split in (("imagesTr", None), ("imagesTs", "test")):
+        part = open_dataset(folder / name)
+        assert [c.id for c in part.cases] == [c.id for c in whole.cases if c.split == split]
+        assert part.labels == whole.labels
+        assert values(part.cases[0]) == values(whole.only([part.cases[0].id]).cases[0])
+
+
 def test_patients_come_from_the_table_or_the_names(tmp_path: Path) -> None:
     folder = raw(tmp_path)
     assert open_dataset(folder).patients_from == "case names"

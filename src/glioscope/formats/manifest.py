@@ -19,6 +19,7 @@ from ..core.labels import SCHEMES, Labels
 from .terms import channel_of, class_of, plain, region_of
 
 NAME = "dataset.json"
+IMAGES = ("imagesTr", "imagesTs")
 _NEST = {"WT": "oedema", "TC": "necrosis", "ET": "enhancing"}
 """Regions from the outside in, each with the class that lies in it and in no region further in."""
 _REGIONS = SCHEMES["brats2023"].regions
@@ -47,8 +48,11 @@ class Manifest:
 
 
 def manifest_path(path: Path) -> Path:
-    """Return the `dataset.json` of a folder, or the path itself if it is no folder."""
-    return path / NAME if path.is_dir() else path
+    """Return the `dataset.json` of a folder or of its folder of images; a file as it is."""
+    if not path.is_dir():
+        return path
+    beside = path.parent / NAME
+    return beside if path.name in IMAGES and not (path / NAME).exists() else path / NAME
 
 
 def read_manifest(path: Path, scheme: str) -> Manifest:

@@ -16,7 +16,7 @@ from ..core.labels import Labels
 from . import register
 from .cohort import with_patients
 from .image import ImageMask, ImageSource
-from .manifest import NAME, Manifest, manifest_path, read_manifest
+from .manifest import IMAGES, NAME, Manifest, manifest_path, read_manifest
 from .nifti import NiftiSource
 from .paths import is_image, is_nifti, is_scan, listing, stem, unreadable
 from .scans import scan_mask, scan_source
@@ -25,7 +25,7 @@ from .sequences import patient_of
 _KEYS = (re.compile(rb'"labels"\s*:'), re.compile(rb'"(channel_names|modality)"\s*:'))
 _TRAINING = re.compile(rb'"training"\s*:\s*\[')
 _NUMBERED = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")
-_FOLDERS = (("imagesTr", "labelsTr", None), ("imagesTs", "labelsTs", "test"))
+_FOLDERS = tuple(zip(IMAGES, ("labelsTr", "labelsTs"), (None, "test"), strict=True))
 _ENDING = ".nii.gz"
 
 
@@ -72,7 +72,7 @@ def nnunet(path: Path, labels: Labels | None) -> Dataset:
     split. Where the json has a key `dataset`, that lists the cases.
 
     Args:
-        path: The folder, or its `dataset.json`.
+        path: The folder, its `dataset.json`, or its `imagesTr` or `imagesTs` for the cases there.
         labels: The label scheme, if the user named it.
 
     Raises:
@@ -89,7 +89,7 @@ def nnunet(path: Path, labels: Labels | None) -> Dataset:
     for one in found:
         sources = {channels[k]: _source(image) for k, image in sorted(one.images.items())}
         cases.append(_case(manifest, one, sources))
-    return _dataset("nnunet", manifest, cases, labels)
+    return _dataset("nnunet", manifest, _within(path, cases), labels)
 
 
 @register(claims=_is_decathlon, rank=14)
@@ -99,7 +99,7 @@ def msd(path: Path, labels: Labels | None) -> Dataset:
     The sequences of a case are the frames of one 4D NIfTI file; they are read one at a time.
 
     Args:
-        path: The folder, or its `dataset.json`.
+        path: The folder, its `dataset.json`, or its `imagesTr` or `imagesTs` for the cases there.
         labels: The label scheme, if the user named it.
 
     Raises:
@@ -116,7 +116,7 @@ def msd(path: Path, labels: Labels | None) -> Dataset:
             mask = _file(manifest, entry["label"]) if "label" in entry else None
             one = _Found(stem(image), {0: image}, mask, split)
             cases.append(_case(manifest, one, _frames(manifest, image)))
-    return _dataset("msd", manifest, cases, labels)
+    return _dataset("msd", manifest, _within(path, cases), labels)
 
 
 def _items(manifest: Manifest, key: str) -> list[Any]:
@@ -152,10 +152,17 @@ def _dataset(
     if alone:
         notes.append(f"{len(alone)} training cases have no mask (such as {alone[0]})")
     stated = manifest.content.get("numTraining")
-    if isinstance(stated, int) and stated != len(trained):
+    if isinstance(stated, int) and trained and stated != len(trained):
         notes.append(f"{NAME} speaks of {stated} training cases; {len(trained)} are there")
     scheme = labels or manifest.labels
     return Dataset(manifest.path, name, known, scheme, patients_from, tuple(notes))
+
+
+def _within(path: Path, cases: Sequence[Case]) -> Sequence[Case]:
+    """Return the cases of a folder of images; all of them if the path is none."""
+    if path.name not in IMAGES:
+        return cases
+    return [case for case in cases if case.inputs[0].parent.name == path.name]
 
 
 def _listed(manifest: Manifest, listed: object) -> list[_Found]:

@@ -13,7 +13,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..core.errors import ModelError
 from ..core.files import replacing
@@ -39,8 +39,9 @@ class SafeCheckpoint(CheckpointIO):
         tensors: dict[str, torch.Tensor] = {}
         structure = json.dumps(_pack(checkpoint, tensors))
         metadata = {"structure": structure, "sha256": _digest(structure, tensors)}
+        content = save(tensors, metadata)
         with replacing(Path(path)) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+            temporary.write_bytes(content)  # safetensors' own writer has no word for a full disk
 
     def load_checkpoint(
         self,
@@ -94,6 +95,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
     if damaged:
         raise ModelError(folder, "every checkpoint is damaged", "a whole one", "train anew")
     return None
+
+
+def epochs_saved(folder: Path) -> int:
+    """Return the number of the newest epoch that has a checkpoint; 0 if none has."""
+    return max((int(path.stem.partition("-")[2]) for path in folder.glob(_EPOCHS)), default=0)
 
 
 class KeepBestAndLast(Checkpoint):

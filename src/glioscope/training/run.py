@@ -29,7 +29,7 @@ from ..prediction.engines import choose_device, mixed_precision, torch_engine
 from ..prepare.cache import Cache, Prepared
 from ..prepare.scan import target_table
 from .callbacks import LOG, Stopped, pass_signals_on, read_log, signals_restored
-from .checkpoints import BEST, CHECKPOINTS, SafeCheckpoint
+from .checkpoints import BEST, CHECKPOINTS, SafeCheckpoint, epochs_saved
 from .data import CaseData
 from .module import Diverged, Segmenter
 from .samples import training_slices
@@ -180,7 +180,7 @@ def _room_asked_for(folder: Path) -> Iterator[None]:
 
 
 def _no_room(folder: Path, error: StorageError) -> StorageError:
-    epochs = len(read_log(folder / LOG))
+    epochs = epochs_saved(folder / CHECKPOINTS)
     remedy = f"free some space, then go on with --resume ({epochs} epochs are safe)"
     return StorageError(error.where, error.found, "", remedy) if epochs else error
 
