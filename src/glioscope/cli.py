@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from .core.errors import GlioscopeError, one_line
+from .core.files import NO_SPACE, storage_error
 
 app = typer.Typer(
     help="Brain-tumour MRI from a folder of scans to a measured tumour.",
@@ -193,7 +195,10 @@ def predict(
         raise UnknownName("engine", engine, ("auto", "torch"))
     files = {n: p for n, p in (("t1", t1), ("t1c", t1c), ("t2", t2), ("flair", flair)) if p}
     if not inputs and not files:
-        raise GlioscopeError("predict", "no input", "a case folder, a folder of cases or files")
+        raise GlioscopeError(
+            "predict", "no input", "a case folder, a folder of cases or files",
+            "name them after the model, or give --t1, --t1c, --t2 or --flair",
+        )  # fmt: skip
     from .api.predicting import predict as call
 
     done = call(
@@ -202,7 +207,7 @@ def predict(
     )  # fmt: skip
     for record in done:
         for warning in record.warnings:
-            print(f"{record.case}: {warning}", file=sys.stderr)
+            print(one_line(f"{record.case}: {warning}"), file=sys.stderr)
         if record.error:
             print(record.error, file=sys.stderr)
     names = list(dict.fromkeys(name for record in done for name in record.volume_ml))
@@ -257,12 +262,17 @@ def main() -> None:
         app()
 
 
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
+
+
 @contextmanager
 def _messages_on_stderr() -> Iterator[None]:
     """Show what the library says, on stderr, while a command runs."""
     log = logging.getLogger("glioscope")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_OneLine("%(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
     try:
@@ -274,7 +284,10 @@ def _messages_on_stderr() -> Iterator[None]:
 @contextmanager
 def _errors_in_one_line(debug: bool) -> Iterator[None]:
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # while a full disk can still be said
     except GlioscopeError as error:
         if debug:
             raise
@@ -286,6 +299,10 @@ def _errors_in_one_line(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is left is lost
+            print(storage_error(Path(error.filename or "standard output"), error), file=sys.stderr)
+            sys.exit(2)
         said = one_line(f"{type(error).__name__}: {error}")
         print(f"unexpected {said}; run again with glioscope --debug to see where", file=sys.stderr)
         sys.exit(2)
@@ -293,7 +310,7 @@ def _errors_in_one_line(debug: bool) -> Iterator[None]:
 
 def _print_scores(evaluation: Any) -> None:
     for warning in evaluation.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(one_line(f"warning: {warning}"), file=sys.stderr)
     rows = [
         [
             s.region,

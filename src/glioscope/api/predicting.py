@@ -146,7 +146,8 @@ def _attempt(
     started = time.monotonic()
     try:
         if errors and isinstance(errors[-1], StorageError):
-            raise errors[-1]  # there is no room for this one either
+            full = errors[-1]  # there is no room for this one either
+            raise StorageError(job.mask, full.found, full.expected, full.remedy)
         result = segment(job.case)
         _write(job, result, outputs)
     except (DataError, StorageError) as error:

@@ -99,6 +99,7 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
             _say_splits(chosen, dataset)
             check_room(run, network)
             run = _prepared(run, skip_bad)
+            _refuse_no_tumour(run)
             _save(run)
             return fit(run, network)
 
@@ -143,6 +144,15 @@ def _check(recipe: Recipe) -> None:
     build_loss(recipe.loss, "softmax" if recipe.data.targets == "classes" else "sigmoid")
 
 
+def _refuse_no_tumour(run: Run) -> None:
+    """Refuse training cases of which no mask holds anything: there is nothing to learn."""
+    if not any(len(run.cache.load(case).points) for case in run.cases("train")):
+        raise DataError(
+            run.dataset.path, "every mask of the training cases is empty",
+            "tumour in at least one", "check the masks, or the splits",
+        )  # fmt: skip
+
+
 def _prepared(run: Run, skip_bad: bool) -> Run:
     """Prepare the cases; leave out the bad ones if the user said so.
 
@@ -150,8 +160,6 @@ def _prepared(run: Run, skip_bad: bool) -> Run:
         CaseErrors: With every bad case, if they are not to be skipped.
     """
     problems = prepare(run)
-    for problem in problems:
-        _log.warning("%s", problem)
     if not problems:
         return run
     if not skip_bad:
@@ -162,6 +170,8 @@ def _prepared(run: Run, skip_bad: bool) -> Run:
     }
     if not left["train"] or not left["valid"]:
         raise CaseErrors(problems)
+    for problem in problems:
+        _log.warning("%s", problem)
     splits = run.splits.model_copy(update=left)
     skipped = tuple(f"{problem.case}: {problem}" for problem in problems)
     before = run.provenance.skipped
@@ -193,7 +203,10 @@ def _provenance(
 def _resumed(saved: Recipe, name: str, overrides: Sequence[str]) -> Recipe:
     """Return the recipe of a run, with the few values that may change."""
     if name != saved.name and load_recipe(name).name != saved.name:
-        raise RecipeError(name, "is another recipe", f"{saved.name}, as the run was begun")
+        raise RecipeError(
+            name, "is another recipe", f"{saved.name}, as the run was begun",
+            "give that one, or start a new run",
+        )  # fmt: skip
     values = saved.model_dump(mode="json")
     allowed = sorted({"epochs", *HARDWARE})
     for override in overrides:
@@ -213,7 +226,9 @@ def _saved(folder: Path) -> Provenance:
     try:
         return Provenance.model_validate(read_json(path))
     except ValidationError as error:
-        raise DataError(path, "is not of this version", "the run as it was written") from error
+        raise DataError(
+            path, "is not of this version", "the run as it was written", "start a new run"
+        ) from error
 
 
 def _same_data(folder: Path, saved: Provenance, dataset: Dataset) -> None:

@@ -107,7 +107,7 @@ class Case:
                 self.path,
                 f"case {self.id} has no {', '.join(missing)} (only {', '.join(self.channels)})",
                 " ".join(names),
-                "add the missing file, or choose others with --set data.channels=[...]",
+                "add the missing file, or take a recipe or a model that does without it",
             )
 
     def require_common_grid(self, names: Sequence[str]) -> Grid:
@@ -152,9 +152,15 @@ class Case:
             DataError: If there is no mask, it has unknown values or lies on another grid.
         """
         if self.mask is None:
-            raise DataError(self.path, f"case {self.id} has no mask", "a reference segmentation")
+            raise DataError(
+                self.path,
+                f"case {self.id} has no mask",
+                "a reference segmentation",
+                "add one, or leave the case out",
+            )
         if grid is not None:
-            require_same_grid(self.mask.path, self.mask.grid(), self.path, grid)
+            image = next((source.path for source in self.channels.values()), self.path)
+            require_same_grid(self.mask.path, self.mask.grid(), image, grid)
         volume = self.mask.read()
         unknown = labels.unknown(volume.array)
         if unknown:
@@ -175,6 +181,8 @@ def require_same_grid(path: Path, grid: Grid, other_path: Path, other: Grid) -> 
         DataError: Naming both files and what differs.
     """
     remedy = "register and resample them onto one grid"
+    if {grid.unit, other.unit} == {"px"}:
+        remedy = "export image and mask in one size"
     if grid.shape != other.shape:
         raise DataError(
             path, f"shape {_times(grid)}", f"{_times(other)} as in {other_path}", remedy
@@ -190,4 +198,5 @@ def require_same_grid(path: Path, grid: Grid, other_path: Path, other: Grid) -> 
 
 
 def _times(grid: Grid) -> str:
-    return "x".join(map(str, grid.shape))
+    shape = grid.shape if grid.unit == "mm" else grid.shape[:2]
+    return "x".join(map(str, shape))

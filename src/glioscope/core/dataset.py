@@ -37,8 +37,13 @@ class Dataset:
     def __post_init__(self) -> None:
         twice = [name for name, n in Counter(case.id for case in self.cases).items() if n > 1]
         if twice:
-            paths = ", ".join(str(c.path) for c in self.cases if c.id == twice[0])
-            raise DataError(self.path, f"two cases are named {twice[0]} ({paths})", "unique names")
+            paths = dict.fromkeys(str(c.path) for c in self.cases if c.id == twice[0])
+            raise DataError(
+                self.path,
+                f"two cases are named {twice[0]} ({', '.join(paths)})",
+                "unique names",
+                "rename or remove one of them",
+            )
 
     @property
     def fingerprint(self) -> str:
@@ -52,8 +57,17 @@ class Dataset:
             DataError: If no case has a mask.
         """
         if self.labels is None:
-            raise DataError(self.path, "no case has a mask", "reference segmentations")
+            raise self.no_masks()
         return self.labels
+
+    def no_masks(self) -> DataError:
+        """Return the error of a data set without any reference, where one is needed."""
+        return DataError(
+            self.path,
+            "no case has a mask",
+            "reference segmentations",
+            "add them, named like their cases (see the section on data in the README)",
+        )
 
     def with_masks(self) -> tuple[Case, ...]:
         """Return the cases that have a reference segmentation."""

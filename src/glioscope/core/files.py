@@ -18,14 +18,22 @@ from .errors import DataError, StorageError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of a full disk."""
+_SHORT_WRITE = "requested and"
+"""NumPy's word for a full disk, `1024 requested and 12 written`: it gives no number."""
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..")
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """Translate an operating-system error of writing `path` into one line with a way out."""
-    if error.errno in NO_SPACE:
+    short = error.errno is None and _SHORT_WRITE in str(error)
+    if short or error.errno in NO_SPACE:
         return StorageError(
             path, "the disk is full", "", "free some space or choose another folder"
+        )
+    file = next((place for place in path.parents if place.exists() and not place.is_dir()), None)
+    if file is not None:
+        return StorageError(
+            path, f"cannot be written ({file} is no folder)", "a folder", "choose another one"
         )
     reason = error.strerror or str(error) or type(error).__name__
     return StorageError(
@@ -38,24 +46,30 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; sync and rename it when the block ends well.
 
     The temporary name keeps the suffixes of `path`, for writers that go by them. When the block
-    fails nothing is left behind and an older `path` stays as it was.
+    fails nothing is left behind, no new folder either, and an older `path` stays as it was.
 
     Raises:
         StorageError: If the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    made: list[Path] = []
     try:
+        made += [place for place in path.parents if not place.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
+        made.clear()
         _sync_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+        with suppress(OSError):  # another writer may have put something there meanwhile
+            for place in made:
+                place.rmdir()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -116,9 +130,14 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(path, f"cannot be read ({error.strerror})", "a JSON file") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(path, f"is not JSON ({error})", "a JSON file") from error
+        raise DataError(
+            path, f"cannot be read ({error.strerror})", "a JSON file", "check the path"
+        ) from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, too long a number
+        said = "lists in lists without end" if isinstance(error, RecursionError) else error
+        raise DataError(
+            path, f"is not JSON ({said})", "a JSON file", "correct it, or fetch or write it again"
+        ) from error
 
 
 def sha256(path: Path) -> str:

@@ -151,9 +151,34 @@ def decide(values: Iterable[int], where: object, candidates: Iterable[str] = SCH
     for choice in (telling, plain):
         if len(choice) == 1:
             return choice[0]
-    raise UndecidedLabels(
-        str(where),
-        f"label values {sorted(found)} fit {len(fitting)} of the schemes {', '.join(allowed)}",
+    raise _undecided(str(where), found, allowed, len(fitting))
+
+
+def strange(values: Iterable[int], candidates: Iterable[str]) -> set[int]:
+    """Return the values that none of the schemes knows; none where any scheme may be meant."""
+    allowed = list(candidates)
+    if set(allowed) == set(SCHEMES):
+        return set()
+    return set(values) - {0}.union(*(SCHEMES[name].values.values() for name in allowed))
+
+
+def _undecided(where: str, found: set[int], allowed: list[str], fitting: int) -> UndecidedLabels:
+    remedy = f"say which with --labels ({', '.join(SCHEMES)})"
+    if not found:
+        found_there = "every mask is empty, so that their label scheme cannot be told"
+        return UndecidedLabels(where, found_there, "tumour in at least one mask", remedy)
+    unknown = strange(found, allowed)
+    if unknown:
+        known = {value for name in allowed for value in SCHEMES[name].values.values()}
+        return UndecidedLabels(
+            where,
+            f"label values {sorted(unknown)} are in none of the schemes {', '.join(allowed)}",
+            f"values of {sorted(known)}",
+            f"{remedy}; then every mask that holds others is listed",
+        )
+    return UndecidedLabels(
+        where,
+        f"label values {sorted(found)} fit {fitting} of the schemes {', '.join(allowed)}",
         "exactly one",
-        f"say which with --labels ({', '.join(SCHEMES)})",
+        remedy,
     )

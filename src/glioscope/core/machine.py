@@ -42,8 +42,10 @@ def in_bytes(size: float) -> str:
 
     >>> in_bytes(300), in_bytes(2.5e6), in_bytes(3.21e10)
     ('1 MB', '3 MB', '32.1 GB')
+    >>> in_bytes(0)
+    '0 MB'
     """
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, -(-size // 1e6)):.0f} MB"
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{abs(-(-size // 1e6)):.0f} MB"
 
 
 def in_time(seconds: float) -> str:

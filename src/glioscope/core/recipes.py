@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from importlib import resources
@@ -13,6 +14,9 @@ from pydantic import ValidationError
 
 from .config import Recipe
 from .errors import RecipeError, UnknownName, did_you_mean, one_line
+
+_YAML, _CORRECT = "YAML, such as epochs: 5", "correct it"
+_EXAMPLES = "see the recipes that come with glioscope"
 
 
 def recipe_names() -> list[str]:
@@ -34,22 +38,22 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: If the file or a value is not valid.
     """
     if name.endswith((".yaml", ".yml")):
-        path = Path(name)
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            said = getattr(error, "strerror", None) or one_line(error)
             raise RecipeError(
-                name, f"cannot be read ({one_line(error)})", "a recipe in YAML"
-            ) from error
+                name, f"cannot be read ({said})", "a recipe in YAML",
+                f"check the path, or take one of {', '.join(recipe_names())}",
+            ) from error  # fmt: skip
     elif name in recipe_names():
         text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     else:
         raise UnknownName("recipe", name, recipe_names())
     values = _parse(text, name)
     if not isinstance(values, dict):
-        raise RecipeError(
-            name, f"holds {_shown(values)}", "sections data, model, loss, train, predict"
-        )
+        found = "is empty" if values is None else f"holds {_shown(values)}"
+        raise RecipeError(name, found, "sections data, model, loss, train, predict", _EXAMPLES)
     for override in overrides:
         _set(values, override)
     return validated(values, name)
@@ -65,11 +69,29 @@ def validated(values: dict[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         problems = dict.fromkeys(_explain(item) for item in error.errors())
-        raise RecipeError(where, "; ".join(problems)) from error
+        raise RecipeError(
+            where, "; ".join(problems), "", "correct the recipe, or --set KEY=VALUE"
+        ) from error
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's idea of a number: `1e-4` is one, though YAML 1.1 wants `1.0e-4`."""
+    """YAML 1.2's idea of a number: `1e-4` is one, though YAML 1.1 wants `1.0e-4`.
+
+    Aliases are refused: a few of them, one inside the other, stand for billions of values.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node, which is none that another place shares.
+
+        Raises:
+            ComposerError: If it is an alias.
+        """
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, f"aliases such as *{event.anchor} are not read", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 _Loader.add_implicit_resolver(
@@ -82,10 +104,30 @@ def _folder() -> Any:
 
 
 def _parse(text: str, where: str) -> Any:
+    """Return what YAML says, if JSON can say it too: a recipe is saved as JSON with its model.
+
+    PyYAML answers a wrong value behind a tag, such as `!!int ""`, with errors of every kind.
+    """
     try:
-        return yaml.load(text, _Loader)
+        value = yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise RecipeError(
+            where, f"is not YAML ({error.problem}{place})", _YAML, _CORRECT
+        ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(where, f"is not YAML ({one_line(error)})") from error
+        raise RecipeError(where, f"is not YAML ({one_line(error)})", _YAML, _CORRECT) from error
+    except (LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        found = "is not YAML (a value does not fit its tag)"
+        raise RecipeError(where, found, _YAML, _CORRECT) from error
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RecipeError(
+            where, f"holds a value that cannot be saved ({one_line(error)})",
+            "numbers, texts, lists and sections", _CORRECT,
+        ) from error  # fmt: skip
+    return value
 
 
 def _shown(value: object) -> str:
@@ -123,13 +165,12 @@ def _explain(item: Any) -> str:
         return f"{'.'.join(path)} is unknown, {did_you_mean(path[-1], _keys(path[:-1]))}"
     if item["type"] == "missing":
         return f"{'.'.join(path)} is missing"
-    message = item["msg"].removeprefix("Value error, ")
+    message = str(item["msg"]).removeprefix("Value error, ")
     where = ".".join(path)
-    return (
-        f"{where}: {message[0].lower()}{message[1:]} (found {_shown(item['input'])})"
-        if where
-        else message
-    )
+    if not where:
+        return message
+    found = "" if isinstance(item["input"], dict) else f" (found {_shown(item['input'])})"
+    return f"{where}: {message[0].lower()}{message[1:]}{found}"
 
 
 def _keys(path: Iterable[str]) -> Iterator[str]:

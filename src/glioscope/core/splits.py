@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from .files import read_json
 
 NAMES = ("train", "valid", "test")
 _SHARES = {"valid": 0.1, "test": 0.2}
+_REMEDY = "correct the file, or leave out --splits"
 
 
 class Splits(BaseModel):
@@ -48,7 +50,7 @@ def make_splits(dataset: Dataset, seed: int) -> Splits:
     """
     cases = dataset.with_masks()
     if not cases:
-        raise DataError(dataset.path, "no case has a mask", "reference segmentations to learn from")
+        raise dataset.no_masks()
     groups: dict[str, list[Case]] = {name: [c for c in cases if c.split == name] for name in NAMES}
     laid_out = any(groups.values())
     groups["train"] += [c for c in cases if c.split not in NAMES]
@@ -72,20 +74,24 @@ def read_splits(path: Path, dataset: Dataset) -> Splits:
         splits = Splits.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
         raise DataError(
             path,
-            one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"),
+            f"{place or 'its content'}: {one_line(first['msg'])}",
             '{"by": "patient", "seed": 0, "train": [...], "valid": [...], "test": [...]}',
+            _REMEDY,
         ) from error
     named = [*splits.train, *splits.valid, *splits.test]
     known = {case.id for case in dataset.with_masks()}
-    for case_id in named:
-        if case_id not in known:
-            raise DataError(path, f"names case {case_id}", f"a case of {dataset.path} with a mask")
-    if len(named) != len(set(named)):
-        raise DataError(path, "names a case twice", "every case in one split only")
+    unknown = [case_id for case_id in named if case_id not in known]
+    if unknown:
+        found = f"names case {unknown[0]} ({len(unknown)} of its {len(named)} cases are unknown)"
+        raise DataError(path, found, f"cases of {dataset.path} with a mask", _REMEDY)
+    twice = [case_id for case_id, count in Counter(named).items() if count > 1]
+    if twice:
+        raise DataError(path, f"names {twice[0]} twice", "every case in one split only", _REMEDY)
     if not splits.train or not splits.valid:
-        raise DataError(path, "train or valid is empty", "at least one case in each")
+        raise DataError(path, "train or valid is empty", "at least one case in each", _REMEDY)
     return splits
 
 

@@ -220,7 +220,7 @@ def checked_affine(
             str(where),
             "the affine is singular or not finite",
             "three independent axes",
-            "rewrite the file's header from its source",
+            "convert the scan again from its source (dcm2niix for DICOM)",
         )
     directions = linear / spacing
     shear = float(np.abs(directions.T @ directions - np.eye(3)).max())

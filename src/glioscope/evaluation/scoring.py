@@ -12,7 +12,7 @@ from typing import TypedDict, TypeVar, Unpack
 import numpy as np
 
 from ..core.errors import CaseErrors, DataError, UndecidedLabels
-from ..core.labels import SCHEMES, Labels, decide
+from ..core.labels import SCHEMES, Labels, decide, strange
 from ..core.registry import Entry
 from ..core.volume import Volume
 from ..formats.sequences import schemes_of
@@ -236,11 +236,19 @@ def _each(pairs: Sequence[Pair], function: Callable[[Pair], Result]) -> list[Res
 
 def _decide(truth: Path, pairs: Sequence[Pair]) -> tuple[Labels, list[str]]:
     """Return the scheme of all masks, by the names of the cases and all values, and doubts."""
-    sides = zip(*_each(pairs, _values), strict=True)
-    real, predicted = (set[int]().union(*values) for values in sides)
+    values = _each(pairs, _values)
+    real, predicted = (set[int]().union(*side) for side in zip(*values, strict=True))
     _refuse_two_conventions(truth, real, predicted)
     allowed = [name for name in SCHEMES if all(name in schemes_of(pair.case) for pair in pairs)]
-    labels = decide(real | predicted, truth, allowed)
+    unknown = strange(real | predicted, allowed)
+    files = [(pair.truth, pair.prediction) for pair in pairs]
+    holding = (
+        file
+        for both, held in zip(files, values, strict=True)
+        for file, side in zip(both, held, strict=True)
+        if unknown & side
+    )
+    labels = decide(real | predicted, next(holding, None) or truth, allowed)
     both = {"predictions hold": (predicted, real), "truth holds": (real, predicted)}
     doubts = [
         f"the {side} no label but 1: if that is any tumour, --labels binary"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -146,11 +147,18 @@ def _document(path: Path) -> dict[str, list[Record]]:
         if not isinstance(records, list):
             raise DataError(path, f"has no list {section!r}", "a COCO file", _REMEDY)
         for number, record in enumerate(records):
-            absent = [k for k in keys if not isinstance(record, dict) or k not in record]
-            if absent:
-                raise DataError(path, f"{section}[{number}] has no {absent[0]!r}", "", _REMEDY)
+            _refuse_incomplete(path, f"{section}[{number}]", record, keys)
     _refuse_contradictions(path, data)
     return {section: data[section] for section in needed}
+
+
+def _refuse_incomplete(path: Path, where: str, record: object, keys: Sequence[str]) -> None:
+    for key in keys:
+        if not isinstance(record, dict) or key not in record:
+            raise DataError(path, f"{where} has no {key!r}", "", _REMEDY)
+        if not isinstance(record[key], str | int | float):
+            found = f"{key!r} of {where} is {reprlib.repr(record[key])}"
+            raise DataError(path, found, "a text or a number", _REMEDY)
 
 
 def _refuse_contradictions(path: Path, data: dict[str, list[Record]]) -> None:
@@ -167,10 +175,11 @@ def _refuse_contradictions(path: Path, data: dict[str, list[Record]]) -> None:
                 raise DataError(path, found, f"an id in {section!r}", _REMEDY)
     for image in data["images"]:
         size = (image["width"], image["height"])
-        if not all(type(n) is int and n > 0 for n in size) or not isinstance(
-            image["file_name"], str
-        ):
+        if not all(type(n) is int and n > 0 for n in size):
             raise DataError(path, f"image {image['id']} has the size {size}", "pixels", _REMEDY)
+        if not isinstance(image["file_name"], str):
+            found = f"image {image['id']} has the file name {image['file_name']!r}"
+            raise DataError(path, found, "a text", _REMEDY)
 
 
 def _masks(export: _Export, document: dict[str, list[Record]]) -> list[CocoMask]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.case import Case, Source
 from ..core.errors import DataError, UndecidedLabels
-from ..core.labels import SCHEMES, Labels, decide
+from ..core.labels import SCHEMES, Labels, decide, strange
 from .paths import stem, unreadable
 from .sequences import schemes_of
 
@@ -51,10 +51,11 @@ def decide_labels(path: Path, cases: Sequence[Case], labels: Labels | None) -> L
     masks = [case.mask for case in cases if case.mask is not None]
     if masks:
         try:
-            values = stored_values(masks)
+            held = stored_values(masks)
         except DataError as error:
             raise UndecidedLabels(error.where, error.found, error.expected, error.remedy) from error
-        return decide(values, path, allowed)
+        unknown = strange(held, allowed)
+        return decide(held, held[min(unknown)] if unknown else path, allowed)
     return None if len(allowed) == len(SCHEMES) else SCHEMES[allowed[0]]
 
 
@@ -64,13 +65,17 @@ def names_tell(case_id: str) -> Labels | None:
     return None if len(allowed) == len(SCHEMES) else SCHEMES[allowed[0]]
 
 
-def stored_values(masks: Sequence[Source]) -> set[int]:
-    """Return every value that occurs in any of the masks.
+def stored_values(masks: Sequence[Source]) -> dict[int, Path]:
+    """Return every value that occurs in any of the masks, with the first file that holds it.
 
     Raises:
         DataError: If none of them can be read.
     """
-    return {value for _, values in surveyed(masks, _voxels) for value in values}
+    first: dict[int, Path] = {}
+    for mask, values in surveyed(masks, _voxels):
+        for value in values:
+            first.setdefault(value, mask.path)
+    return first
 
 
 def surveyed(
@@ -198,8 +203,9 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     for number, line in enumerate(lines[1:], start=2):
         if len(line) > len(columns):
             raise DataError(
-                path, f"line {number} has {len(line)} cells", f"{len(columns)} as in the first line"
-            )
+                path, f"line {number} has {len(line)} cells",
+                f"{len(columns)} as in the first line", "correct the table",
+            )  # fmt: skip
         if any(line):
             rows.append(dict(zip(columns, [*line, *[""] * len(columns)], strict=False)))
     return columns, rows

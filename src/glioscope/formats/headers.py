@@ -129,6 +129,8 @@ def _parse(path: Path, start: bytes) -> Header:
     try:
         header = kind(start[: kind.sizeof_hdr], check=False)
         header.check_fix(_LOG, error_level=40)
+        if not 0 <= header["dim"][0] <= 7:
+            raise HeaderDataError(f"it has {header['dim'][0]} axes")
         start_of(header)  # a float in NIfTI-1: it may be NaN
         dtype = header.get_data_dtype()
     except (HeaderDataError, ValueError, KeyError, OverflowError) as error:

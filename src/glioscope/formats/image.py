@@ -7,6 +7,7 @@ image; it is said instead.
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 import zlib
@@ -31,11 +32,13 @@ from .voxels import refuse_non_finite, whole_numbers
 
 # PIL warns of broken TIFF tags and then fails or reads on: what fails is said by our error
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # they are refused
 
 LABEL_LIMIT = 15
 """A lossless mask whose values stay at or below this holds labels rather than shades of grey."""
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's own conversion
 _EXIF_ORIENTATION = 0x0112
+_KINDS = ("PNG", "JPEG", "TIFF", "BMP")  # PIL knows many more, each with holes of its own
 _SAMPLE_FORMAT = 339  # tag of TIFF; 2 is signed
 _BROKEN = (
     OSError,
@@ -201,9 +204,15 @@ def pixel_grid(width: int, height: int) -> Grid:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image; what PIL raises, then or while pixels are read, becomes a DataError."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_KINDS) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise ValueError(f"{image.width}x{image.height} pixels may be a decompression bomb")
             if getattr(image, "n_frames", 1) > 1:
                 raise ValueError(f"it holds {image.n_frames} images")  # type: ignore[attr-defined]
+            # PIL leaves rows black that no strip of a TIFF holds; it may turn the sides about
+            end = image.tile[-1].extents if image.tile else None
+            if end and sorted(end[2:]) != sorted(image.size):
+                raise ValueError("its pixels end too early")
             yield image
     except _BROKEN as error:
         if isinstance(error, OSError) and error.errno:

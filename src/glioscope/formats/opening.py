@@ -42,7 +42,10 @@ def open_dataset(path: str | Path, labels: str | None = None) -> Dataset:
     except OSError as error:  # a folder above that may not be entered
         raise unreadable(place, error) from error
     if not dataset.cases:
-        raise DataError(place, f"is laid out as {entry.name} and holds no case", "at least one")
+        raise DataError(
+            place, f"is laid out as {entry.name} and holds no case", "at least one",
+            "add a case, or check the path",
+        )  # fmt: skip
     return dataset
 
 
@@ -120,11 +123,27 @@ def _by_rank() -> list[Entry[FormatTraits]]:
     return sorted((formats[name] for name in formats), key=lambda e: (e.traits.rank, e.name))
 
 
+def _is_dicom(path: Path) -> bool:
+    """Tell DICOM by the word after its preamble."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def _nothing_known(path: Path) -> DataError:
     if not path.exists():
         return DataError(path, "there is no such file or folder", "data", "check the path")
     if path.is_dir() and not listing(path):
         return DataError(path, "the folder is empty", "data", "check the path")
+    dicom = [e.name for e in listing(path) if _is_dicom(Path(e.path))] if path.is_dir() else []
+    if dicom:
+        return DataError(
+            path,
+            f"holds DICOM files (such as {dicom[0]})",
+            "NIfTI or another layout that glioscope knows",
+            "convert them with dcm2niix",
+        )
     known = ", ".join(entry.name for entry in _by_rank())
     return DataError(
         path,

@@ -5,6 +5,8 @@ Fills differ at the border (PIL's has IoU .98 with it on small tumours), so ther
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,11 @@ from ..core.volume import Grid, Volume
 from .image import ImageSource, pixel_grid
 
 Annotation = Mapping[str, Any]
+_WANTED = "polygons of at least three points, run lengths of the image's size, or a box"
+_LONGEST = 1_000_000
+"""Pixels that the outlines of an annotation may be long; pycocotools takes about 100 bytes each."""
+_BITS = 64
+"""Run lengths have no more."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,12 @@ class CocoMask:
     @property
     def identity(self) -> str:
         """Hash of the outlines."""
-        return digest([[a.get("segmentation"), a.get("bbox")] for a in self.annotations])
+        try:
+            return digest([[a.get("segmentation"), a.get("bbox")] for a in self.annotations])
+        except RecursionError as error:
+            raise DataError(
+                self.path, f"outlines of {self.image.name} are lists in lists without end", _WANTED
+            ) from error
 
     def grid(self) -> Grid:
         """Return the grid that the json promises."""
@@ -69,7 +81,7 @@ class CocoMask:
                 raise DataError(
                     self.path,
                     f"annotation {annotation.get('id')} of {self.image.name}: {error}",
-                    "polygons of at least three points, run lengths of the image's size, or a box",
+                    _WANTED,
                     "correct or remove the annotation",
                 ) from error
         return Volume(covered[None, :, :, None], ("mask",), unit="px")
@@ -105,8 +117,7 @@ def filled(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _painted(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the pixels (X, Y) of run lengths: background first, down the columns."""
-    painted = np.repeat(np.arange(len(counts), dtype=np.int64) % 2, counts)
-    return painted.astype(np.uint8).reshape(size)
+    return np.repeat((np.arange(len(counts)) % 2).astype(np.uint8), counts).reshape(size)
 
 
 def _polygons(outline: object, size: tuple[int, int]) -> list[list[float]]:
@@ -116,7 +127,17 @@ def _polygons(outline: object, size: tuple[int, int]) -> list[list[float]]:
         if len(part) < 6 or len(part) % 2:
             raise ValueError(f"a polygon has {len(part)} numbers")
         _refuse_outside(part, size)
+    length = sum(map(_length, outline))
+    if length > _LONGEST:
+        raise ValueError(f"its outline is {length:g} pixels long")
     return outline
+
+
+def _length(polygon: Sequence[float]) -> float:
+    """Return how long a polygon is in pixels, as the steps of its edges are counted."""
+    points = np.reshape(polygon, (-1, 2))
+    steps = np.abs(np.diff(points, axis=0, append=points[:1]))
+    return float(steps.max(axis=1).sum())
 
 
 def _box(box: object, size: tuple[int, int]) -> list[float]:
@@ -132,6 +153,8 @@ def _refuse_outside(numbers: Sequence[object], size: tuple[int, int]) -> None:
     """Refuse what is no coordinate; one far outside the image would cost all memory to fill."""
     if not all(type(number) in (int, float) for number in numbers):
         raise ValueError("its outline holds something that is not a number")
+    if not all(abs(number) < math.inf for number in numbers):  # type: ignore[arg-type]
+        raise ValueError("its outline holds a coordinate that is NaN or infinite")
     reach = max(size)
     if not all(-reach <= number <= 2 * reach for number in numbers):  # type: ignore[operator]
         raise ValueError(f"its outline lies far outside the image of {size[0]}x{size[1]} pixels")
@@ -141,7 +164,7 @@ def _run_lengths(outline: Mapping[str, Any], size: tuple[int, int]) -> list[int]
     width, height = size
     counts, stated = outline.get("counts"), outline.get("size")
     if stated != [height, width]:
-        raise ValueError(f"its run lengths are for [height, width] {stated}")
+        raise ValueError(f"its run lengths are for [height, width] {reprlib.repr(stated)}")
     if isinstance(counts, str):
         counts = _unpacked(counts)
     if not isinstance(counts, list) or not all(type(n) is int and n >= 0 for n in counts):
@@ -167,6 +190,8 @@ def _unpacked(text: str) -> list[int]:
         number |= (bits & 31) << shift
         shift += 5
         if bits & 32:
+            if shift > _BITS:
+                raise ValueError("its run lengths hold a number without end")
             continue
         if bits & 16:
             number -= 1 << shift

@@ -203,7 +203,8 @@ def _by_name(files: Sequence[Path]) -> dict[str, Path]:
         name = mask_stem(file)
         if name in found:
             raise DataError(
-                file, f"has the same name as {found[name].name}", "one file of each name"
-            )
+                file, f"has the same name as {found[name].name}", "one file of each name",
+                "rename or remove one of them",
+            )  # fmt: skip
         found[name] = file
     return found

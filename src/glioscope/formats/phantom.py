@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core.case import Case
 from ..core.dataset import Dataset
-from ..core.errors import DataError, UnknownName, did_you_mean
+from ..core.errors import DataError, StorageError, UnknownName, did_you_mean
 from ..core.files import storage_error
 from ..core.labels import SCHEMES, Labels
 from ..core.volume import Grid, Volume
@@ -170,10 +170,14 @@ def write_phantoms(
     temporary = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise DataError(out, "is not an empty folder", "", "choose another folder")
+            raise DataError(
+                out, "is not an empty folder", "a new or empty one", "choose another folder"
+            )
         temporary.mkdir(parents=True)
         write(temporary, dataset, progress or (lambda _done, _all: None))
         temporary.replace(target)
+    except StorageError as error:  # it names a file that was not to stay
+        raise StorageError(out, error.found, error.expected, error.remedy) from error
     except OSError as error:
         raise storage_error(out, error) from error
     finally:

@@ -22,7 +22,7 @@ SUFFIXES: Mapping[str, str] = {
 }
 """Channel (or `mask`) by the last part of a file's name, in lower case."""
 
-_LAST = re.compile(r"(?:(?P<prefix>.+)[_-])?(?P<suffix>[^_-]+)")
+_LAST = re.compile(r"(?:(?P<prefix>.+)[_-])?(?P<suffix>[^_-]+)", re.DOTALL)
 _EXAMINATION = re.compile(r"(?P<patient>brats-[a-z-]+-\d+)-(?P<timepoint>\d+)", re.IGNORECASE)
 _CONVENTIONS: Mapping[re.Pattern[str], tuple[str, ...]] = {
     re.compile(r"brats(20)?(17|18|19|20|21)(?!\d)", re.IGNORECASE): ("brats2021",),

@@ -89,7 +89,10 @@ def _checked(csv: Path, number: int, cells: Mapping[str, str]) -> _Row:
         column: csv.parent / cells[column] for column in (*SEQUENCES, "mask") if cells.get(column)
     }
     if not files.keys() & SEQUENCES.keys():
-        raise DataError(where, "names no scan", f"a file in one of {', '.join(SEQUENCES)}")
+        raise DataError(
+            where, "names no scan", f"a file in one of {', '.join(SEQUENCES)}",
+            "name one, or remove the line",
+        )  # fmt: skip
     for column, file in files.items():
         if not (is_image(file) or is_scan(file)):
             known = " ".join((*SCAN_SUFFIXES, *IMAGE_SUFFIXES))
@@ -128,5 +131,8 @@ def _date(csv: Path, case_id: str, text: str) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError as error:
         raise DataError(
-            f"{csv}, case {case_id}", f"date {text!r}", "a date such as 2024-05-31"
+            f"{csv}, case {case_id}",
+            f"date {text!r}",
+            "a date such as 2024-05-31",
+            "correct the table",
         ) from error

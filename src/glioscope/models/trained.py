@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..core.config import Recipe
-from ..core.errors import DataError, ModelError, one_line
+from ..core.errors import DataError, ModelError, RecipeError, UnknownName, one_line
 from ..core.files import read_json, replacing, sha256, write_json, write_text
 from ..core.labels import SCHEMES, Labels
 from ..core.plan import Plan
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FORMAT = 1
+_COPY = "copy the model again from where it was trained"
 WEIGHTS, PLAN, MODEL, CARD = "model.safetensors", "plan.json", "model.json", "README.md"
 
 
@@ -77,15 +78,26 @@ class TrainedModel:
         Raises:
             ModelError: If the weights do not fit the network.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        network = empty_network(self.plan)
+        path = self.folder / WEIGHTS
         try:
-            network.load_state_dict(load_file(self.folder / WEIGHTS))
-        except RuntimeError as error:
+            network = empty_network(self.plan)
+        except (UnknownName, RecipeError) as error:
             raise ModelError(
-                self.folder / WEIGHTS, f"does not fit the network ({str(error).splitlines()[-1]})"
+                self.folder / PLAN, f"asks for a network that is not here ({error})",
+                "one of this version", "update glioscope",
+            ) from error  # fmt: skip
+        try:
+            network.load_state_dict(load_file(path))
+        except (OSError, SafetensorError) as error:
+            raise ModelError(
+                path, f"is not safetensors ({error})", "weights that cannot run code", _COPY
             ) from error
+        except RuntimeError as error:
+            found = f"does not fit the network ({str(error).splitlines()[-1].strip()})"
+            raise ModelError(path, found, f"the weights of {PLAN}", _COPY) from error
         return network.eval()
 
 
@@ -105,10 +117,11 @@ def save_model(
     Raises:
         StorageError: If the folder cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
+    content = save({name: w.detach().cpu().contiguous() for name, w in weights.items()})
     with replacing(folder / WEIGHTS) as temporary:
-        save_file({name: w.detach().cpu().contiguous() for name, w in weights.items()}, temporary)
+        temporary.write_bytes(content)  # safetensors' own writer has no word for a full disk
     write_json(folder / PLAN, plan.model_dump(mode="json"))
     hashes = {"weights": sha256(folder / WEIGHTS), "plan": sha256(folder / PLAN)}
     provenance = provenance.model_copy(update={"sha256": hashes})
@@ -141,14 +154,14 @@ def load_model(folder: Path) -> TrainedModel:
         path = folder / file
         if not path.is_file():
             raise ModelError(
-                path, "is missing", "the file beside model.json", "copy the whole folder"
+                path, "is missing", f"the file beside {MODEL}", "copy the whole folder"
             )
         if sha256(path) != provenance.sha256.get(name):
             raise ModelError(
                 path,
                 "was changed after the model was saved",
                 f"the sha256 in {MODEL}",
-                "copy the model again from where it was trained",
+                _COPY,
             )
     return TrainedModel(folder, _validated(Plan, _read(folder / PLAN), folder / PLAN), provenance)
 
@@ -215,6 +228,5 @@ def _validated(kind: type[BaseModel], values: object, path: Path) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ModelError(
-            path, one_line(f"{where}: {first['msg']}"), "a model of this version"
-        ) from error
+        found = one_line(f"{where or 'its content'}: {first['msg']}")
+        raise ModelError(path, found, "a model of this version", _COPY) from error

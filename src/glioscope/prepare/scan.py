@@ -20,9 +20,9 @@ def prepare_image(case: Case, plan: Plan) -> Volume:
         A float32 volume (C, X, Y, Z) in the order of `plan.channels`, on canonical axes.
 
     Raises:
-        DataError: If a channel is missing, unreadable or on another grid.
+        DataError: If a channel is missing, unreadable, constant or on another grid.
     """
-    scan = case.read(plan.sequences).canonical()
+    scan = read_image(case, plan).canonical()
     if plan.dims == 3 and scan.unit == "px":
         raise DataError(case.path, "is a 2D image", "a volume", "choose a 2D recipe")
     if plan.crop == "head" and scan.unit == "mm":
@@ -36,6 +36,26 @@ def prepare_image(case: Case, plan: Plan) -> Volume:
     empty = np.zeros(scan.grid.shape, np.float32)
     channels = [empty if name == ZERO else scan.channel(name) for name in plan.channels]
     return scan.with_array(np.stack(channels).astype(np.float32), plan.channels)
+
+
+def read_image(case: Case, plan: Plan) -> Volume:
+    """Read the channels that a plan needs, as `Case.read` does.
+
+    Raises:
+        DataError: If a channel is missing, unreadable, on another grid or of one value everywhere:
+            nothing can be seen in it, and the mask that a network makes of it looks like any other.
+    """
+    scan = case.read(plan.sequences)
+    for name, channel in zip(scan.names, scan.array, strict=True):
+        low, high = channel.min(), channel.max()
+        if low == high:
+            raise DataError(
+                case.channels[name].path,
+                f"holds one value everywhere ({low:g})",
+                "an image",
+                "export the scan again from its source, or leave the case out",
+            )
+    return scan
 
 
 def prepare_mask(case: Case, labels: Labels, grid: Grid) -> NDArray[np.uint8]:

@@ -68,7 +68,7 @@ class SafeCheckpoint(CheckpointIO):
                 path,
                 f"cannot be read ({type(error).__name__}: {error})",
                 "a whole checkpoint",
-                "delete it to go on from the one before, or train anew",
+                "go on from a whole one with --resume, or train anew",
             ) from error
         return checkpoint
 

@@ -182,7 +182,8 @@ def _room_asked_for(folder: Path) -> Iterator[None]:
 def _no_room(folder: Path, error: StorageError) -> StorageError:
     epochs = epochs_saved(folder / CHECKPOINTS)
     remedy = f"free some space, then go on with --resume ({epochs} epochs are safe)"
-    return StorageError(error.where, error.found, "", remedy) if epochs else error
+    kept = (folder / LOG).exists()
+    return StorageError(error.where, error.found, "", remedy) if kept else error
 
 
 def _frozen_part(run: Run) -> str | None:
