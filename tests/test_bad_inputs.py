@@ -69,6 +69,7 @@ BROKEN = {
     "offset_low.nii": (field("vox_offset", -16), "its header is damaged"),
     "offset_high.nii": (field("vox_offset", 1e30), "cannot hold the voxels"),
     "intercept.nii": (field("scl_inter", np.inf), "damaged or cut off"),
+    "sform_code.nii": (field("sform_code", 4096), "its header is damaged (its sform_code is 4096"),
     "slope.nii": (field("scl_slope", 1e38), "729 voxels are NaN or infinite"),
     "empty.nii": (b"", "the file is empty"),
     "empty.nii.gz": (b"", "the file is empty"),
@@ -190,7 +191,7 @@ def test_several_images_in_one_file(tmp_path: Path) -> None:
 def test_decompression_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     picture(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr("glioscope.formats.image._MOST_PIXELS", 30)
     assert "decompression bomb" in refusal(ImageSource(path).read, path)
 
 

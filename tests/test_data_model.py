@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from glioscope.core.case import Case
 from glioscope.core.dataset import Dataset
 from glioscope.core.errors import BadCase, CaseErrors, DataError, StorageError, UnknownName
-from glioscope.core.files import replacing, write_json, write_text
+from glioscope.core.files import read_json, replacing, write_json, write_text
 from glioscope.core.labels import SCHEMES, decide, numbered, scheme
 from glioscope.core.splits import make_splits, patients_on_both_sides, read_splits
 from glioscope.core.volume import Volume
@@ -176,3 +177,11 @@ def test_errors_cross_processes_and_stay_on_one_line() -> None:
     for one in (error, bad, CaseErrors([bad, error]), UnknownName("loss", "x", ["y"])):
         assert str(pickle.loads(pickle.dumps(one))) == str(one)
     assert str(CaseErrors([bad, error])).count("\n") == 1
+
+
+def test_names_that_are_no_text_can_be_written(tmp_path: Path) -> None:
+    name = os.fsdecode(b"P\xff1")
+    write_json(tmp_path / "a.json", {"case": name})
+    assert read_json(tmp_path / "a.json") == {"case": name}
+    write_text(tmp_path / "a.csv", name)
+    assert (tmp_path / "a.csv").read_text() == "P\\udcff1"

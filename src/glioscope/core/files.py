@@ -111,9 +111,12 @@ class LogFile(logging.FileHandler):
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all."""
+    r"""Write `text` to `path` as UTF-8, whole or not at all.
+
+    What UTF-8 cannot hold, such as bytes in the name of a file, is written as `\udcff`.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: object) -> None:

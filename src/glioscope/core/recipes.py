@@ -121,7 +121,7 @@ def _parse(text: str, where: str) -> Any:
         found = "is not YAML (a value does not fit its tag)"
         raise RecipeError(where, found, _YAML, _CORRECT) from error
     try:
-        json.dumps(value, allow_nan=False)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise RecipeError(
             where, f"holds a value that cannot be saved ({one_line(error)})",

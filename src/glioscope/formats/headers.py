@@ -38,6 +38,9 @@ _MAGIC = (b"n+1", b"n+2")
 _DEFLATE = 1032
 """Deflate expands a byte to at most this many (zlib's technical notes, "Maximum Expansion")."""
 _COPY = "fetch the file again from its source"
+_MOST_AXES = 7
+_LAST_CODE = 5
+"""NIFTI_XFORM_TEMPLATE_OTHER, the highest code of what an sform or qform is."""
 
 
 def read_header(path: Path) -> Header:
@@ -128,9 +131,8 @@ def _parse(path: Path, start: bytes) -> Header:
         )
     try:
         header = kind(start[: kind.sizeof_hdr], check=False)
+        _refuse_damaged_fields(header)
         header.check_fix(_LOG, error_level=40)
-        if not 0 <= header["dim"][0] <= 7:
-            raise HeaderDataError(f"it has {header['dim'][0]} axes")
         start_of(header)  # a float in NIfTI-1: it may be NaN
         dtype = header.get_data_dtype()
     except (HeaderDataError, ValueError, KeyError, OverflowError) as error:
@@ -145,6 +147,15 @@ def _parse(path: Path, start: bytes) -> Header:
             "convert it to .nii.gz",
         )
     return header
+
+
+def _refuse_damaged_fields(header: Header) -> None:
+    """Refuse what nibabel would warn of (axes) or set to 0 without a word (codes)."""
+    if not 0 <= header["dim"][0] <= _MOST_AXES:
+        raise HeaderDataError(f"it has {header['dim'][0]} axes")
+    for name in ("sform_code", "qform_code"):
+        if not 0 <= header[name] <= _LAST_CODE:
+            raise HeaderDataError(f"its {name} is {header[name]}")
 
 
 def _shape(path: Path, header: Header, frame: Frame | None) -> Shape:

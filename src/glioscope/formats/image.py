@@ -7,7 +7,6 @@ image; it is said instead.
 
 from __future__ import annotations
 
-import math
 import struct
 import warnings
 import zlib
@@ -38,6 +37,8 @@ LABEL_LIMIT = 15
 """A lossless mask whose values stay at or below this holds labels rather than shades of grey."""
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's own conversion
 _EXIF_ORIENTATION = 0x0112
+_MOST_PIXELS = 5000 * 5000
+"""No slice has so many; reading them takes less than 1 GB."""
 _KINDS = ("PNG", "JPEG", "TIFF", "BMP")  # PIL knows many more, each with holes of its own
 _SAMPLE_FORMAT = 339  # tag of TIFF; 2 is signed
 _BROKEN = (
@@ -205,7 +206,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image; what PIL raises, then or while pixels are read, becomes a DataError."""
     try:
         with Image.open(path, formats=_KINDS) as image:
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+            if image.width * image.height > _MOST_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels may be a decompression bomb")
             if getattr(image, "n_frames", 1) > 1:
                 raise ValueError(f"it holds {image.n_frames} images")  # type: ignore[attr-defined]

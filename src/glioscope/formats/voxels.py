@@ -66,7 +66,7 @@ def refuse_non_finite(path: Path, array: NDArray[Any]) -> None:
             path,
             f"{bad} of {array.size} voxels are NaN or infinite",
             "finite numbers",
-            "replace them (numpy.nan_to_num), or leave the case out",
+            "export the scan again from its source, or leave the case out",
         )
 
 
