@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from glioscope.api.predicting import predict
 from glioscope.api.training import train
 from glioscope.core import machine
-from glioscope.core.errors import DataError, ModelError, StorageError
+from glioscope.core.errors import DataError, GlioscopeError, ModelError, StorageError
 from glioscope.core.plan import Plan
 from glioscope.formats.opening import open_dataset
 from glioscope.models import build
@@ -23,6 +25,7 @@ from glioscope.prediction.cost import cost_of, forecast, memory_for, seconds_per
 from glioscope.prediction.engines import torch_engine
 from glioscope.prediction.predictor import Predictor
 from glioscope.prediction.window import infer, passes, with_smaller_window
+from glioscope.training.failures import explained
 from tests.conftest import TINY
 
 PHANTOM = "phantom:cases=6,seed=3,spacing=6"
@@ -212,12 +215,44 @@ def test_more_cases_take_longer_and_no_more_memory(wide) -> None:
     assert four.memory == one.memory
 
 
-def test_a_container_counts_and_not_the_machine_round_it(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+@pytest.mark.parametrize("line", ["0::/job/step", "4:cpu,memory:/job/step"])
+def test_a_job_counts_and_not_the_machine_round_it(tmp_path: Path, monkeypatch, line: str) -> None:
+    v1 = "memory" in line
+    root = tmp_path / "memory" if v1 else tmp_path
+    limit, used, idle = machine._FILES[1 if v1 else 2]
+    (root / "job" / "step").mkdir(parents=True)
+    (tmp_path / "own").write_text(f"1:name=systemd:/other\n{line}\n")
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_GROUPS", tmp_path / "own")
     whole = machine.free_memory()
-    (tmp_path / "memory.current").write_text("600\n")
-    (tmp_path / "memory.max").write_text("max\n")
+    for group, most in ((root / "job", "1000"), (root / "job" / "step", "max")):
+        (group / limit).write_text(f"{most}\n")
+        (group / used).write_text("600\n")
+        (group / "memory.stat").write_text(f"anon 400\n{idle} 150\n")
+    assert machine.free_memory() == 550 < whole  # files that are mapped can be given up
+    (root / "job" / "step" / limit).write_text("500\n")
+    assert machine.free_memory() == 50
+    (tmp_path / "own").unlink()
     assert machine.free_memory() > 1000
-    (tmp_path / "memory.max").write_text("1000\n")
-    assert machine.free_memory() == 400 < whole
+
+
+def test_the_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert machine.free_disk(tmp_path / "not" / "yet" / "there") > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "memory ran out (MemoryError); lower train.batch"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "memory ran out (CUDA out of memory.)"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "was killed"),
+        (ProcessExitedException("process 1 ended with SIGKILL", 1, 1, 9), "ended with SIGKILL"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+    ],
+)
+def test_what_ends_a_training_is_one_line(tmp_path: Path, error: Exception, said: str) -> None:
+    with pytest.raises(GlioscopeError, match=re.escape(said)) as caught, explained(tmp_path):
+        raise error
+    assert str(tmp_path) in str(caught.value)
+    with pytest.raises(RuntimeError, match="sizes do not match"), explained(tmp_path):
+        raise RuntimeError("sizes do not match")

@@ -3,28 +3,62 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_LIMITS = (
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-)
-"""Files of a container's limit and use, in version 2 and 1 of Linux control groups."""
+_OWN_GROUPS = Path("/proc/self/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
+_FILES = {
+    2: ("memory.max", "memory.current", "inactive_file"),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""Limit and use of a Linux control group by version, and what of the use can be given up at once.
+
+Linux documentation, admin-guide/cgroup-v2 and cgroup-v1/memory.
+"""
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that a process can still take, within its container's limit."""
+    """Return the bytes of memory that a process can still take.
+
+    That is what the machine has free, within the limits of the container or of the batch system's
+    job that the process runs in.
+    """
     import psutil
 
-    free = int(psutil.virtual_memory().available)
-    for limit, used in _LIMITS:
+    return max(0, min(int(psutil.virtual_memory().available), *_left_in_groups()))
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Yield what is left in each control group that this process is in, where that has a limit."""
+    yield sys.maxsize
+    for group, version in _groups():
+        limit, used, idle = _FILES[version]
         try:
-            left = int((_CGROUPS / limit).read_text()) - int((_CGROUPS / used).read_text())
+            left = int((group / limit).read_text()) - int((group / used).read_text())
+            kinds = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         except (OSError, ValueError):  # no such file, or "max"
             continue
-        free = min(free, left)
-    return max(0, free)
+        yield left + int(kinds.get(idle, 0))
+
+
+def _groups() -> Iterator[tuple[Path, int]]:
+    """Yield the control groups of this process, inmost first, each with its version."""
+    try:
+        lines = _OWN_GROUPS.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = _GROUPS / "memory" if controllers else _GROUPS
+        inmost = root / path.lstrip("/")
+        for group in (inmost, *inmost.parents):
+            yield group, 1 if controllers else 2
+            if group == root:
+                break
 
 
 def free_disk(folder: Path) -> int:

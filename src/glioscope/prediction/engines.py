@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
+"""How torch and its libraries put it."""
+
 
 @dataclass(frozen=True, eq=False)
 class TorchEngine:
@@ -46,6 +49,11 @@ def torch_engine(network: nn.Module, device: str, mixed: torch.dtype | None) -> 
 
     target = torch.device(device)
     return TorchEngine(network.to(target).eval(), target, mixed)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error of torch means that memory ran out, on the CPU or on a GPU."""
+    return isinstance(error, MemoryError) or any(s in str(error).lower() for s in _NO_MEMORY)
 
 
 def choose_device(device: str) -> str:

@@ -12,10 +12,8 @@ from ..core.plan import ZERO, Plan
 from ..core.volume import Volume
 from ..prepare.scan import prepare_image
 from .decode import decode
+from .engines import out_of_memory
 from .window import Array, Forward, activate, infer, passes, with_smaller_window
-
-_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
-"""How torch and its libraries put it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class Predictor:
                 if smaller is None:
                     raise
             except RuntimeError as error:
-                if smaller is None or not any(said in str(error).lower() for said in _NO_MEMORY):
+                if smaller is None or not out_of_memory(error):
                     said = str(error).strip().split("\n", 1)[0] or type(error).__name__
                     raise DataError(
                         case.path,

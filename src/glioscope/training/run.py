@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning.pytorch import seed_everything
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ..core.case import Case
 from ..core.config import Recipe
 from ..core.dataset import Dataset
-from ..core.errors import BadCase, GlioscopeError, RecipeError, StorageError, one_line
-from ..core.files import NO_SPACE, storage_error
+from ..core.errors import (
+    BadCase,
+    RecipeError,
+)
 from ..core.plan import Plan
 from ..core.progress import progress
 from ..core.splits import Splits
@@ -29,8 +29,9 @@ from ..prediction.engines import choose_device, mixed_precision, torch_engine
 from ..prepare.cache import Cache, Prepared
 from ..prepare.scan import target_table
 from .callbacks import LOG, Stopped, pass_signals_on, read_log, signals_restored
-from .checkpoints import BEST, CHECKPOINTS, SafeCheckpoint, epochs_saved
+from .checkpoints import BEST, CHECKPOINTS, SafeCheckpoint
 from .data import CaseData
+from .failures import explained
 from .module import Diverged, Segmenter
 from .samples import training_slices
 from .trainer import make_trainer, quiet
@@ -140,6 +141,7 @@ def fit(run: Run, network: nn.Module) -> TrainedModel:
     Raises:
         RecipeError: If the loss is not defined for the targets.
         StorageError: If something cannot be written; the epochs that were finished are kept.
+        ModelError: If memory ran out.
     """
     train = run.recipe.train
     table = torch.from_numpy(target_table(run.plan, run.cache.labels))
@@ -149,41 +151,20 @@ def fit(run: Run, network: nn.Module) -> TrainedModel:
     module = Segmenter(network, loss, run.plan, table, train, _frozen_part(run))
     if run.checkpoint is None:
         run.best.unlink(missing_ok=True)
-    with quiet(), signals_restored(), _room_asked_for(run.folder):
+    with quiet(), signals_restored():
         trainer = make_trainer(run.folder, train, device)
         if train.devices > 1:
             pass_signals_on(trainer)
         try:
-            trainer.fit(module, data, ckpt_path=run.checkpoint)
+            with explained(run.folder):
+                trainer.fit(module, data, ckpt_path=run.checkpoint)
         except Stopped:
             _log.warning("stopped; go on later with --resume")
         except Diverged as error:
             if not run.best.exists():
                 raise
             _log.warning("%s; the best epoch before is kept", error)
-        except ProcessRaisedException as error:
-            _of_a_process(run.folder, error)
     return _export(run, network, table, device)
-
-
-@contextmanager
-def _room_asked_for(folder: Path) -> Iterator[None]:
-    """Say how a run goes on that was stopped by a full disk."""
-    try:
-        yield
-    except StorageError as error:
-        raise _no_room(folder, error) from error
-    except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        raise _no_room(folder, storage_error(folder, error)) from error
-
-
-def _no_room(folder: Path, error: StorageError) -> StorageError:
-    epochs = epochs_saved(folder / CHECKPOINTS)
-    remedy = f"free some space, then go on with --resume ({epochs} epochs are safe)"
-    kept = (folder / LOG).exists()
-    return StorageError(error.where, error.found, "", remedy) if kept else error
 
 
 def _frozen_part(run: Run) -> str | None:
@@ -194,17 +175,6 @@ def _frozen_part(run: Run) -> str | None:
         _log.warning("nothing is frozen (train.freeze_epochs), as the weights are random")
         return None
     return models[run.plan.network].traits.backbone
-
-
-def _of_a_process(folder: Path, error: ProcessRaisedException) -> None:
-    """Go on after an ordered stop in the processes; raise anything else as an error of ours."""
-    kind, _, said = str(error).strip().splitlines()[-1].partition(": ")
-    if kind.endswith(Stopped.__name__):
-        _log.warning("stopped; go on later with --resume")
-    elif kind.startswith("glioscope."):
-        raise GlioscopeError(folder, one_line(said)) from error
-    else:
-        raise RuntimeError(f"{kind}: {said}") from error
 
 
 def _data(run: Run) -> CaseData:
