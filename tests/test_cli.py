@@ -420,3 +420,16 @@ def blocks_of(page: str) -> dict[str, str]:
     """Return what a report says of each case with a problem."""
     blocks = re.findall(r"<article.*?</article>", page, flags=re.DOTALL)
     return {re.search(r">([^<]*)</h3>", b)[1]: b for b in blocks}
+
+
+def test_a_mask_that_cannot_be_written_does_not_stop_the_others(
+    glioscope, tmp_path: Path, tiny_model: Path
+) -> None:
+    out = tmp_path / "out"
+    assert glioscope("phantom", tmp_path / "data", "--cases", 3).code == 0
+    first, *others = sorted(path.name for path in (tmp_path / "data").iterdir() if path.is_dir())
+    (out / f"{first}.nii.gz").mkdir(parents=True)
+    done = glioscope("predict", tiny_model, tmp_path / "data", "--out", out)
+    assert done.code == 1
+    assert f"{first}.nii.gz: cannot be written" in done.err
+    assert all((out / f"{name}.nii.gz").is_file() for name in others)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.multiprocessing.spawn import ProcessExitedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from glioscope.api.predicting import predict
 from glioscope.api.training import train
 from glioscope.core import machine
-from glioscope.core.errors import DataError, GlioscopeError, ModelError, StorageError
+from glioscope.core.errors import DataError, DiskFull, GlioscopeError, ModelError, StorageError
 from glioscope.core.plan import Plan
 from glioscope.formats.opening import open_dataset
 from glioscope.models import build
@@ -24,8 +24,10 @@ from glioscope.models.trained import load_model
 from glioscope.prediction.cost import cost_of, forecast, memory_for, seconds_per_flop
 from glioscope.prediction.engines import torch_engine
 from glioscope.prediction.predictor import Predictor
-from glioscope.prediction.window import infer, passes, with_smaller_window
+from glioscope.prediction.window import infer, passes, ways_down
+from glioscope.training.callbacks import Stopped
 from glioscope.training.failures import explained
+from glioscope.training.module import Diverged
 from tests.conftest import TINY
 
 PHANTOM = "phantom:cases=6,seed=3,spacing=6"
@@ -190,13 +192,23 @@ def test_passes_are_those_that_are_made(wide, dims: int) -> None:
 
 
 def test_windows_shrink_to_an_end(wide) -> None:
-    plan, sides = wide[0], []
-    while plan is not None:
-        sides.append(passes(plan, (3, 200, 100, 60))[0][2:])
-        plan = with_smaller_window(plan, (3, 200, 100, 60))
+    shape = (3, 200, 100, 60)
+    sides = [passes(plan, shape)[0][2:] for plan, _ in ways_down(wide[0], shape)]
     assert sides[:3] == [(200, 100, 60), (100, 100, 60), (50, 100, 60)]
     assert all(np.prod(b) < np.prod(a) for a, b in pairwise(sides))
     assert min(sides[-1]) >= 32
+
+
+def test_a_2d_network_sees_fewer_slices_before_it_sees_less_of_them(wide) -> None:
+    plan = wide[0].model_copy(update={"dims": 2, "size": None, "divisor": 16})
+    shape = (3, 64, 64, 20)
+    seen = [passes(way, shape, at_once)[0] for way, at_once in ways_down(plan, shape)]
+    assert [batch for batch, *_ in seen] == [8, 4, 2, 1, 1, 1]
+    assert [tuple(space) for _, _, *space in seen] == [(64, 64)] * 4 + [(32, 64), (32, 32)]
+    engine = torch_engine(build("unet", inputs=3, outputs=1, arguments={}), "cpu", None)
+    image = np.random.default_rng(0).normal(size=(3, 64, 64, 5)).astype(np.float32)
+    whole, single = (infer(engine, image, plan, at_once) for at_once in (8, 1))
+    np.testing.assert_allclose(single, whole, atol=1e-4)
 
 
 def test_memory_at_hand_decides(wide, monkeypatch) -> None:
@@ -254,5 +266,33 @@ def test_what_ends_a_training_is_one_line(tmp_path: Path, error: Exception, said
     with pytest.raises(GlioscopeError, match=re.escape(said)) as caught, explained(tmp_path):
         raise error
     assert str(tmp_path) in str(caught.value)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "epoch-00007.ckpt").touch()
+    (tmp_path / "log.csv").touch()
+    with (
+        pytest.raises(GlioscopeError, match=r"--resume .*\(7 epochs are safe"),
+        explained(tmp_path),
+    ):
+        raise error
     with pytest.raises(RuntimeError, match="sizes do not match"), explained(tmp_path):
         raise RuntimeError("sizes do not match")
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [
+        ("glioscope.training.module.Diverged: epoch 4: the validation loss is ...", Diverged),
+        ("glioscope.core.errors.DiskFull: x/e.ckpt: the disk is full; free some space", DiskFull),
+        ("glioscope.training.callbacks.Stopped", Stopped),
+        ("glioscope.core.errors.DataError: a.nii: is damaged", GlioscopeError),
+        ("ValueError: what else there is", RuntimeError),
+    ],
+)
+def test_errors_of_other_processes_keep_their_kind(tmp_path: Path, last: str, kind: type) -> None:
+    (tmp_path / "log.csv").touch()
+    with pytest.raises(kind) as caught, explained(tmp_path):
+        raise ProcessRaisedException(f"-- Process 1 terminated\nTraceback ...\n{last}\n", 1, 9)
+    if kind is DiskFull:
+        assert "go on with --resume" in str(caught.value)
+    if kind is Diverged:
+        assert caught.value.epoch == 4

@@ -266,6 +266,53 @@ def test_a_run_killed_before_it_began_starts_anew(tmp_path: Path, ran_through: P
         run(tmp_path / "nowhere", resume=True)
 
 
+def test_what_a_user_put_into_a_folder_stays_there(tmp_path: Path) -> None:
+    (tmp_path / "splits.json").write_text('{"mine": 1}')
+    with pytest.raises(StorageError, match="is not empty"):
+        run(tmp_path, FOUR)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(StorageError, match="holds no run to resume"):
+        run(tmp_path, FOUR, resume=True)
+    assert (tmp_path / "splits.json").read_text() == '{"mine": 1}'
+
+
+def test_a_stop_while_preparing_loses_nothing(tmp_path: Path, ran_through: Path) -> None:
+    part = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("glioscope.api.training.fit", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(part, FOUR)
+    assert len(list((part / "cache").glob("*.json"))) == 5
+    run(part, resume=True)
+    require_equal(ran_through, part)
+
+
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_failure_takes_only_its_own_away(tmp_path: Path, monkeypatch) -> None:
+    """A cache beside the run stays, and does not hide what went wrong."""
+
+    def failing(*_: object) -> None:
+        raise StorageError("somewhere", "went wrong")
+
+    monkeypatch.setattr("glioscope.api.training.fit", failing)
+    with pytest.raises(StorageError, match="went wrong"):
+        run(tmp_path / "new" / "run", (*FOUR, f"data.cache={tmp_path}/new/cache"))
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["cache"]
+
+
+def test_lines_of_lost_epochs_go_before_the_first_step(tmp_path: Path) -> None:
+    part = tmp_path / "run"
+    with dying_in(3):
+        run(part, FOUR)
+    sorted((part / "checkpoints").glob("epoch-*.ckpt"))[-1].unlink()  # as if killed before it
+    with dying_in(2):
+        run(part, resume=True)
+    assert [row["epoch"] for row in read_log(part / "log.csv")] == ["1", "2"]
+
+
 def test_a_run_killed_while_preparing_can_be_resumed(
     tmp_path: Path, ran_through: Path, monkeypatch
 ) -> None:

@@ -148,12 +148,13 @@ def _report(
         *(refused(bad, Kind.FAILED) for bad in outcome.missed),
         *(refused(bad, Kind.LEFT_OUT) for bad in outcome.left_out),
     ]
+    counted = [f"{note} (in {count} cases)" for note, count in sorted(outcome.notes.items())]
     sizes = pd.DataFrame(outcome.sizes, columns=["case", "region", "size"])
     unit = "ml" if model.plan.dims == 3 else "pixels"
     return Report(
         title=f"{recipe.name} on {dataset.path.name}",
         subtitle=f"{len(subjects)} cases of the split {split}",
-        warnings=list(dict.fromkeys(finding.warning for finding in warned)),
+        warnings=[*dict.fromkeys(finding.warning for finding in warned), *counted],
         curves_svg=_curves(model),
         size_svg=score_against_size(table_of(outcome.rows), sizes, unit),
         settings=recipe.model_dump(mode="json"),

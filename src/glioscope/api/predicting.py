@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import CaseErrors, DataError, GlioscopeError, ModelError, StorageError
+from ..core.errors import (
+    CaseErrors,
+    DataError,
+    DiskFull,
+    GlioscopeError,
+    ModelError,
+    StorageError,
+)
 from ..core.files import replacing
 from ..core.labels import Labels, scheme
 from ..core.progress import progress
@@ -145,9 +152,9 @@ def _attempt(
     """Segment a case and write its mask; what goes wrong is added to the errors."""
     started = time.monotonic()
     try:
-        if errors and isinstance(errors[-1], StorageError):
+        if errors and isinstance(errors[-1], DiskFull):
             full = errors[-1]  # there is no room for this one either
-            raise StorageError(job.mask, full.found, full.expected, full.remedy)
+            raise DiskFull(job.mask, full.found, full.expected, full.remedy)
         result = segment(job.case)
         _write(job, result, outputs)
     except (DataError, StorageError) as error:

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from ..core.config import HARDWARE, Recipe
 from ..core.dataset import Dataset
-from ..core.errors import CaseErrors, DataError, RecipeError, StorageError
-from ..core.files import (
-    LogFile,
-    is_leftover,
-    read_json,
-    remove_leftovers,
-    storage_error,
-    write_json,
-)
+from ..core.errors import CaseErrors, DataError, RecipeError
 from ..core.recipes import load_recipe, parse_override, validated
 from ..core.splits import NAMES, Splits, make_splits, patients_on_both_sides, read_splits
 from ..formats.cohort import PATIENTS
@@ -30,13 +18,12 @@ from ..losses.mixing import build_loss
 from ..models import check, models
 from ..models.trained import Provenance, TrainedModel, versions
 from ..prepare.planning import make_plan
-from ..training.callbacks import LOG
 from ..training.checkpoints import CHECKPOINTS, newest_checkpoint
 from ..training.preflight import check_room
 from ..training.run import Run, fit, make_network, prepare
+from .runs import SPLITS, claimed, is_begun, logged, read_run, write_run
 
 _log = logging.getLogger("glioscope")
-_RUN, _SPLITS = "run.json", "splits.json"
 
 
 def train(  # noqa: PLR0913 - one argument per option of the verb
@@ -67,15 +54,15 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
         GlioscopeError: One line for whatever is wrong; nothing is left behind then.
     """
     folder = Path(out)
-    begun = _begun(folder, resume)
+    begun = is_begun(folder, resume)
     if begun:
         if labels or splits:
             raise RecipeError("--labels, --splits", "cannot change when a run is resumed")
-        saved = _saved(folder)
+        saved = read_run(folder)
         settings = _resumed(saved.recipe, recipe, overrides)
         dataset = open_dataset(data, saved.scheme)
         _same_data(folder, saved, dataset)
-        chosen = read_splits(folder / _SPLITS, dataset)
+        chosen = read_splits(folder / SPLITS, dataset)
     else:
         settings = load_recipe(recipe, overrides)
         _check(settings)
@@ -92,50 +79,16 @@ def train(  # noqa: PLR0913 - one argument per option of the verb
     network = make_network(settings, plan, pretrained=checkpoint is None)
     provenance = _provenance(settings, dataset, chosen, saved.skipped if begun else ())
     run = Run(folder, settings, dataset, chosen, plan, provenance, checkpoint)
-    with _claimed(folder, begun):
-        _save(run)  # from here on a killed run can be resumed
-        with _logged(folder):
+    with claimed(folder, begun):
+        write_run(run)  # from here on a killed run can be resumed
+        with logged(folder):
             _say(dataset)
             _say_splits(chosen, dataset)
             check_room(run, network)
             run = _prepared(run, skip_bad)
             _refuse_no_tumour(run)
-            _save(run)
+            write_run(run)
             return fit(run, network)
-
-
-def _begun(folder: Path, resume: bool) -> bool:
-    """Tell whether a run is gone on with; a folder that holds anything else is refused.
-
-    A run that was killed before it could write its settings was not begun: it starts anew.
-
-    Raises:
-        StorageError: If the folder is used and not to be resumed, or to be resumed and not there.
-    """
-    if resume and (folder / _RUN).is_file():
-        return True
-    names = [p for p in folder.iterdir() if not is_leftover(p)] if folder.is_dir() else []
-    used = folder.is_file() or {p.name for p in names} - {_SPLITS}
-    if resume and (used or not folder.exists()):
-        raise StorageError(
-            folder, "holds no run to resume", f"a folder with {_RUN}", "leave out --resume"
-        )
-    if used:
-        raise StorageError(
-            folder,
-            "is not empty",
-            "an empty folder",
-            "go on with --resume, or choose another --out",
-        )
-    if resume:
-        _log.info("%s: nothing was begun there, so the training starts anew", folder)
-    return False
-
-
-def _save(run: Run) -> None:
-    """Write what `--resume` goes by; its mark, `run.json`, comes last."""
-    write_json(run.folder / _SPLITS, run.splits.model_dump(mode="json"))
-    write_json(run.folder / _RUN, run.provenance.model_dump(mode="json"))
 
 
 def _check(recipe: Recipe) -> None:
@@ -221,16 +174,6 @@ def _resumed(saved: Recipe, name: str, overrides: Sequence[str]) -> Recipe:
     return validated(values, name)
 
 
-def _saved(folder: Path) -> Provenance:
-    path = folder / _RUN
-    try:
-        return Provenance.model_validate(read_json(path))
-    except ValidationError as error:
-        raise DataError(
-            path, "is not of this version", "the run as it was written", "start a new run"
-        ) from error
-
-
 def _same_data(folder: Path, saved: Provenance, dataset: Dataset) -> None:
     before = saved.data["fingerprint"]
     if dataset.fingerprint != before:
@@ -238,49 +181,6 @@ def _same_data(folder: Path, saved: Provenance, dataset: Dataset) -> None:
             dataset.path, f"its fingerprint is {dataset.fingerprint}", f"{before} as in {folder}",
             "resume with the same data",
         )  # fmt: skip
-
-
-@contextmanager
-def _claimed(folder: Path, begun: bool) -> Iterator[None]:
-    """Make the run's folder, and take it away again if nothing came of it.
-
-    Raises:
-        StorageError: If it cannot be made.
-    """
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(folder, error) from error
-    for place in (folder, folder / CHECKPOINTS, folder / "cache"):
-        remove_leftovers(place)
-    try:
-        yield
-    except BaseException:
-        if not begun and not (folder / LOG).exists():
-            for path in folder.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
-            for place in made:
-                place.rmdir()
-        raise
-
-
-@contextmanager
-def _logged(folder: Path) -> Iterator[None]:
-    """Write what is said to `train.log` as well."""
-    handler = LogFile(folder / "train.log")
-    level = _log.level
-    _log.addHandler(handler)
-    _log.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        _log.setLevel(level)
-        _log.removeHandler(handler)
-        handler.close()
 
 
 def _say(dataset: Dataset) -> None:

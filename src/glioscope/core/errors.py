@@ -55,6 +55,10 @@ class StorageError(GlioscopeError):
     """Something could not be written."""
 
 
+class DiskFull(StorageError):
+    """There is no room for a file, nor for those after it."""
+
+
 class UnknownName(GlioscopeError):
     """A name is not among those that exist.
 

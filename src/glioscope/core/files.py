@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import DataError, StorageError
+from .errors import DataError, DiskFull, StorageError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of a full disk."""
@@ -27,9 +27,7 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     """Translate an operating-system error of writing `path` into one line with a way out."""
     short = error.errno is None and _SHORT_WRITE in str(error)
     if short or error.errno in NO_SPACE:
-        return StorageError(
-            path, "the disk is full", "", "free some space or choose another folder"
-        )
+        return DiskFull(path, "the disk is full", "", "free some space or choose another folder")
     file = next((place for place in path.parents if place.exists() and not place.is_dir()), None)
     if file is not None:
         return StorageError(

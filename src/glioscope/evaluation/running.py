@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -75,12 +76,14 @@ class Outcome:
         missed: Cases that could not be segmented; their scores are the worst.
         left_out: Cases whose reference cannot be used; they have no scores.
         sizes: Case, region and size of the reference, in ml, or in pixels of a 2D image.
+        notes: What was repaired or assumed, with the number of cases.
     """
 
     rows: list[Row] = field(default_factory=list)
     missed: list[BadCase] = field(default_factory=list)
     left_out: list[BadCase] = field(default_factory=list)
     sizes: list[tuple[str, str, float]] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
 
     @property
     def bad(self) -> list[BadCase]:
@@ -120,6 +123,7 @@ def evaluate_cases(
             continue
         try:
             result = predictor.segment(case)
+            outcome.notes.update({*result.notes, *truth.notes})
             case = case.only(predictor.plan.sequences)
             rows = score_case(result.mask, result.labels, truth, labels, **about)
             rows.append(_loss_row(whole_loss(result, case, labels, loss, table), about))

@@ -37,8 +37,11 @@ _PROBES, _PROBE_SECONDS = 5, 2.0
 
 
 def free_memory_on(device: torch.device) -> int:
-    """Return the bytes that are free on the CPU or on a GPU."""
-    return free_memory() if device.type == "cpu" else int(torch.cuda.mem_get_info(device)[0])
+    """Return the bytes that are free on the CPU or on a GPU, where torch keeps some for itself."""
+    if device.type == "cpu":
+        return free_memory()
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,12 @@ def forecast(engine: TorchEngine, plan: Plan, grids: Sequence[Grid], views: int 
     mixed, channels = engine.mixed is not None, len(plan.channels)
     sizes = Counter((g.shape, planned_grid(g.canonical(), plan).shape) for g in grids)
     seconds = memory = speed = 0.0
+    costs: dict[tuple[int, ...], Cost] = {}
     for (stored, seen), number in sizes.items():
         shape, count = passes(plan, (channels, *seen))
-        cost = cost_of(engine.network, shape, mixed=mixed)
+        if shape not in costs:
+            costs[shape] = cost_of(engine.network, shape, mixed=mixed)
+        cost = costs[shape]
         speed = speed or seconds_per_flop(
             engine.network, shape, plan.divisor, engine.device, engine.mixed
         )
@@ -146,7 +152,9 @@ def seconds_per_flop(
         small = halved
     state = _state(network, device)
     fastest, ends = math.inf, time.perf_counter() + _PROBE_SECONDS
-    with torch.random.fork_rng(), torch.autocast(device.type, mixed, enabled=mixed is not None):
+    own = [device] if device.type == "cuda" else []
+    half = torch.autocast(device.type, mixed, enabled=mixed is not None)
+    with torch.random.fork_rng(own), half:
         _run(network, state, small, training)  # the first pass also sets the libraries up
         for _ in range(_PROBES):  # other programs only ever make it slower
             started = time.perf_counter()

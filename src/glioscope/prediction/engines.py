@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
 """How torch and its libraries put it."""
 
 

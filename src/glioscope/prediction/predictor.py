@@ -13,7 +13,7 @@ from ..core.volume import Volume
 from ..prepare.scan import prepare_image
 from .decode import decode
 from .engines import out_of_memory
-from .window import Array, Forward, activate, infer, passes, with_smaller_window
+from .window import Array, Forward, activate, infer, passes, ways_down
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,16 @@ class Predictor:
             raise DataError(
                 case.path, "there is not enough memory for it", "", "close other programs"
             ) from error
+        except RuntimeError as error:
+            said = str(error).strip().split("\n", 1)[0] or type(error).__name__
+            raise DataError(
+                case.path, f"the network failed ({said})", "", "try --device cpu, or a smaller scan"
+            ) from error
 
     def _segment(self, case: Case, ready: Callable[[], None]) -> Segmentation:
         image = prepare_image(case, self.plan)
         ready()
-        logits, plan = self._infer(case, image)
+        logits, plan = self._infer(image)
         if plan is not self.plan:
             used, wanted = (passes(p, image.array.shape)[0][2:] for p in (plan, self.plan))
             note = f"memory was short: windows of {_times(used)} in place of {_times(wanted)}"
@@ -91,27 +96,19 @@ class Predictor:
             decode(probabilities, self.plan), probabilities, image, logits, self.plan.labels
         )
 
-    def _infer(self, case: Case, image: Volume) -> tuple[Array, Plan]:
+    def _infer(self, image: Volume) -> tuple[Array, Plan]:
         """Return the logits, and the plan with the window that there was memory for."""
-        plan, shape = self.plan, image.array.shape
-        while True:
-            smaller = with_smaller_window(plan, shape)
+        shape = image.array.shape
+        *ways, last = ways_down(self.plan, shape)
+        for plan, at_once in ways:
             try:
-                if smaller is None or self.fits(passes(plan, shape)[0]):
-                    return infer(self.forward, image.array, plan), plan
-            except MemoryError:
-                if smaller is None:
+                if self.fits(passes(plan, shape, at_once)[0]):
+                    return infer(self.forward, image.array, plan, at_once), plan
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
                     raise
-            except RuntimeError as error:
-                if smaller is None or not out_of_memory(error):
-                    said = str(error).strip().split("\n", 1)[0] or type(error).__name__
-                    raise DataError(
-                        case.path,
-                        f"the network failed ({said})",
-                        "",
-                        "try --device cpu, or a smaller scan",
-                    ) from error
-            plan = smaller
+        plan, at_once = last
+        return infer(self.forward, image.array, plan, at_once), plan
 
 
 def _times(shape: Sequence[int]) -> str:

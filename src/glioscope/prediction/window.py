@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,12 +18,12 @@ Array = NDArray[np.float32]
 Forward = Callable[[Array], Array]
 """A network as a function: a batch (B, C, *S) to logits (B, outputs, *S)."""
 
-_SLICES_AT_ONCE = 8
+SLICES_AT_ONCE = 8
 _SMALLEST = 32
 """Side in voxels below which a window shows too little to be worth a try."""
 
 
-def infer(forward: Forward, image: Array, plan: Plan) -> Array:
+def infer(forward: Forward, image: Array, plan: Plan, at_once: int = SLICES_AT_ONCE) -> Array:
     """Return the logits (outputs, X, Y, Z) of an image (C, X, Y, Z).
 
     A 2D network gets the axial slices. A plan with a window smaller than the image has it slide
@@ -33,39 +33,47 @@ def infer(forward: Forward, image: Array, plan: Plan) -> Array:
         volume: Array = _tiled(forward, image[None], plan)[0]
         return volume
     slices = np.moveaxis(image, -1, 0)
-    parts = [
-        _tiled(forward, slices[z : z + _SLICES_AT_ONCE], plan)
-        for z in range(0, len(slices), _SLICES_AT_ONCE)
-    ]
+    parts = [_tiled(forward, slices[z : z + at_once], plan) for z in range(0, len(slices), at_once)]
     stacked: Array = np.ascontiguousarray(np.moveaxis(np.concatenate(parts), 0, -1))
     return stacked
 
 
-def passes(plan: Plan, shape: Sequence[int]) -> tuple[tuple[int, ...], int]:
+def passes(
+    plan: Plan, shape: Sequence[int], at_once: int = SLICES_AT_ONCE
+) -> tuple[tuple[int, ...], int]:
     """Return the shape (B, C, *S) of one pass, and how many an image (C, X, Y, Z) takes."""
     channels, *space = shape
     seen = _seen(plan, space[: plan.dims])
     sizes = zip(space[: plan.dims], seen, strict=True)
     windows = math.prod(len(_starts(max(n, w), w, plan.overlap)) for n, w in sizes)
     slices = space[2] if plan.dims == 2 else 1
-    batch = min(_SLICES_AT_ONCE, slices)
+    batch = min(at_once, slices)
     return (batch, channels, *seen), windows * -(-slices // batch)
 
 
-def with_smaller_window(plan: Plan, shape: Sequence[int]) -> Plan | None:
-    """Return the plan with half the window along its longest axis; None if it is small already.
+def ways_down(plan: Plan, shape: Sequence[int]) -> Iterator[tuple[Plan, int]]:
+    """Yield plans, and how many slices go at once, that take less and less memory.
+
+    First fewer slices of a 2D network, which change nothing; then windows of half the length along
+    their longest axis, which show it less.
 
     Args:
-        plan: The plan.
+        plan: The plan, which comes first.
         shape: Shape (C, X, Y, Z) of the image.
     """
+    at_once = SLICES_AT_ONCE
+    yield plan, at_once
+    while plan.dims == 2 and at_once > 1:
+        at_once //= 2
+        yield plan, at_once
     window = _seen(plan, shape[1 : 1 + plan.dims])
-    longest = window.index(max(window))
-    half = _multiple(window[longest] // 2, plan.divisor)
-    if half < _SMALLEST or half == window[longest]:
-        return None
-    window[longest] = half
-    return plan.model_copy(update={"window": tuple(window)})
+    while True:
+        longest = window.index(max(window))
+        half = _multiple(window[longest] // 2, plan.divisor)
+        if half < _SMALLEST or half == window[longest]:
+            return
+        window[longest] = half
+        yield plan.model_copy(update={"window": tuple(window)}), at_once
 
 
 def activate(logits: Array, plan: Plan) -> Array:

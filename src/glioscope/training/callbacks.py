@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -41,6 +41,13 @@ class EpochLog(Callback):
     def __init__(self, path: Path) -> None:
         self.path, self.started = path, 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Drop the lines of epochs that a resumed run has lost."""
+        rows = read_log(self.path)
+        kept = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
+        if trainer.is_global_zero and len(kept) < len(rows):
+            self._write(kept)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock."""
         self.started = time.monotonic()
@@ -50,21 +57,23 @@ class EpochLog(Callback):
         if not trainer.is_global_zero:
             return
         scores = {k: f"{float(v):.8f}" for k, v in sorted(trainer.callback_metrics.items())}
-        rows = [row for row in read_log(self.path) if int(row["epoch"]) <= trainer.current_epoch]
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = time.monotonic() - self.started
         epoch = {"epoch": str(trainer.current_epoch + 1), "lr": f"{rate:.3g}", **scores}
-        rows.append({**epoch, "seconds": f"{seconds:.1f}"})
-        text = io.StringIO()
-        writer = csv.DictWriter(text, rows[-1], restval="", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.path, text.getvalue())
+        self._write([*read_log(self.path), {**epoch, "seconds": f"{seconds:.1f}"}])
         shown = ", ".join(f"{k} {float(v):.4f}" for k, v in scores.items())
         number = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
         seen = trainer.progress_bar_callback is not None  # then the bar shows it
         level = logging.DEBUG if seen else logging.INFO
         _log.log(level, "epoch %s: %s (%.0f s)", number, shown, seconds)
+
+    def _write(self, rows: Sequence[Mapping[str, str]]) -> None:
+        text = io.StringIO()
+        if rows:
+            writer = csv.DictWriter(text, rows[-1], restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        write_text(self.path, text.getvalue())
 
 
 class StopInOrder(Callback):

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from ..core.errors import GlioscopeError, ModelError, StorageError, one_line
-from ..core.files import NO_SPACE, storage_error
+from ..core.errors import DiskFull, GlioscopeError, ModelError, one_line
+from ..core.files import storage_error
 from ..prediction.engines import out_of_memory
 from .callbacks import LOG, Stopped
 from .checkpoints import CHECKPOINTS, epochs_saved
+from .module import Diverged
 
-_SMALLER = "lower train.batch, data.patch, train.workers or train.devices"
+_KILLED = "a process was killed, perhaps for want of memory"
 
 
 @contextmanager
@@ -25,45 +26,49 @@ def explained(folder: Path) -> Iterator[None]:
         folder: The run.
 
     Raises:
-        StorageError: If the disk was full; it says how many epochs are safe.
+        DiskFull: If the disk was full; it says how many epochs are safe.
         ModelError: If memory ran out, or a process was killed.
-        Stopped: If the processes were asked to stop.
+        Stopped, Diverged: If that is what happened in another process.
     """
     try:
         yield
-    except StorageError as error:
+    except DiskFull as error:
         raise _no_room(folder, error) from error
     except ProcessRaisedException as error:
         raise _raised_elsewhere(folder, error) from error
     except ProcessExitedException as error:
-        raise _killed(folder, error) from error
+        raise _no_memory(folder, error, _KILLED) from error
     except OSError as error:
-        if error.errno not in NO_SPACE:
+        full = storage_error(folder, error)
+        if not isinstance(full, DiskFull):
             raise
-        raise _no_room(folder, storage_error(folder, error)) from error
+        raise _no_room(folder, full) from error
     except (MemoryError, RuntimeError) as error:
         if "DataLoader worker" in str(error):
-            raise _killed(folder, error) from error
+            raise _no_memory(folder, error, _KILLED) from error
         if not out_of_memory(error):
             raise
-        raise ModelError(folder, f"memory ran out ({_said(error)})", "", _SMALLER) from error
+        raise _no_memory(folder, error, "memory ran out") from error
 
 
-def _no_room(folder: Path, error: StorageError) -> StorageError:
+def _no_room(folder: Path, error: DiskFull) -> DiskFull:
     if not (folder / LOG).exists():
         return error  # nothing is kept of this run
     epochs = epochs_saved(folder / CHECKPOINTS)
     remedy = f"free some space, then go on with --resume ({epochs} epochs are safe)"
-    return StorageError(error.where, error.found, "", remedy)
+    return DiskFull(error.where, error.found, "", remedy)
 
 
-def _killed(folder: Path, error: Exception) -> ModelError:
-    found = f"a process was killed, perhaps for want of memory ({_said(error)})"
-    return ModelError(folder, found, "", _SMALLER)
-
-
-def _said(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+def _no_memory(folder: Path, error: Exception, found: str) -> ModelError:
+    said = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    remedy = "lower train.batch, data.patch, train.workers or train.devices"
+    epochs = epochs_saved(folder / CHECKPOINTS)
+    if epochs:
+        remedy = (
+            f"go on with --resume and fewer train.workers or train.devices ({epochs} epochs are"
+            " safe), or start a new run with a smaller train.batch or data.patch"
+        )
+    return ModelError(folder, f"{found} ({said})", "", remedy)
 
 
 def _raised_elsewhere(folder: Path, error: ProcessRaisedException) -> Exception:
@@ -71,6 +76,11 @@ def _raised_elsewhere(folder: Path, error: ProcessRaisedException) -> Exception:
     kind, _, said = str(error).strip().splitlines()[-1].partition(": ")
     if kind.endswith(Stopped.__name__):
         return Stopped()
+    if kind.endswith(Diverged.__name__):
+        return Diverged(int(said.removeprefix("epoch ").partition(":")[0]))
+    if kind.endswith(DiskFull.__name__):
+        where, _, found = said.partition(": ")
+        return _no_room(folder, DiskFull(where, found.partition("; ")[0]))
     if kind.startswith("glioscope."):
         return GlioscopeError(folder, one_line(said))
     return RuntimeError(f"{kind}: {said}")

@@ -102,7 +102,11 @@ def estimate(run: Run, network: nn.Module, sample: Prepared) -> Needs:
     cases = math.ceil(len(run.splits.valid) / train.devices)
     forward = batches_for_statistics(steps) * step.flops / 3  # two thirds of a step go backward
     flops = steps * step.flops + forward + cases * count * validation.flops
-    memory = max(step.memory + states, validation.memory + states + whole) * train.devices
+    if device.type == "cpu":  # where all processes share the memory, and the weights are there
+        memory = max(step.memory, validation.memory + whole) + states
+        memory *= train.devices
+    else:
+        memory = max(step.memory, validation.memory) + states + weights
     return Needs(memory, _disk(run, sample, weights, states), flops * speed)
 
 
@@ -112,8 +116,10 @@ def _disk(run: Run, sample: Prepared, weights: float, states: float) -> dict[Pat
     todo = run.cache.missing(run.cases("train", "valid"))
     needs: dict[int, float] = defaultdict(float)
     folders: dict[int, Path] = {}
+    there = sum(path.stat().st_size for path in run.best.parent.glob("*.ckpt"))
+    files = _FULL * (weights + states) + _WEIGHTS * weights
     both = (
-        (run.folder, _FULL * (weights + states) + _WEIGHTS * weights),
+        (run.folder, max(0.0, files - there)),
         (run.cache.folder, per_case * len(todo)),
     )
     for folder, size in both:

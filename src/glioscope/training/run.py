@@ -164,7 +164,8 @@ def fit(run: Run, network: nn.Module) -> TrainedModel:
             if not run.best.exists():
                 raise
             _log.warning("%s; the best epoch before is kept", error)
-    return _export(run, network, table, device)
+    with explained(run.folder):
+        return _export(run, network, table, device)
 
 
 def _frozen_part(run: Run) -> str | None:
