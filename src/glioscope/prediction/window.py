@@ -69,7 +69,7 @@ def ways_down(plan: Plan, shape: Sequence[int]) -> Iterator[tuple[Plan, int]]:
     window = _seen(plan, shape[1 : 1 + plan.dims])
     while True:
         longest = window.index(max(window))
-        half = _multiple(window[longest] // 2, plan.divisor)
+        half = up_to_multiple(window[longest] // 2, plan.divisor)
         if half < _SMALLEST or half == window[longest]:
             return
         window[longest] = half
@@ -118,7 +118,7 @@ def _tiled(forward: Forward, batch: Array, plan: Plan) -> Array:
 
 def _seen(plan: Plan, shape: Sequence[int]) -> list[int]:
     """Return the spatial shape that the network sees at once."""
-    return [_multiple(n, plan.divisor) for n in plan.window or shape]
+    return [up_to_multiple(n, plan.divisor) for n in plan.window or shape]
 
 
 def _slide(forward: Forward, batch: Array, window: tuple[int, ...], overlap: float) -> Array:
@@ -154,7 +154,8 @@ def _gaussian(window: tuple[int, ...]) -> Array:
     return np.maximum(weight, 1e-3).astype(np.float32)
 
 
-def _multiple(n: int, divisor: int) -> int:
+def up_to_multiple(n: int, divisor: int) -> int:
+    """Return the smallest multiple of the divisor that is at least `n`."""
     return -(-n // divisor) * divisor
 
 

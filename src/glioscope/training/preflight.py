@@ -17,7 +17,7 @@ from ..core.errors import DataError, ModelError, StorageError
 from ..core.machine import existing, free_disk, in_bytes, in_time
 from ..prediction.cost import cost_of, free_memory_on, seconds_per_flop
 from ..prediction.engines import choose_device, mixed_precision
-from ..prediction.window import passes
+from ..prediction.window import passes, up_to_multiple
 from ..prepare.cache import Prepared
 from .callbacks import batches_for_statistics
 from .run import Run
@@ -89,7 +89,7 @@ def estimate(run: Run, network: nn.Module, sample: Prepared) -> Needs:
     device = torch.device(choose_device(train.device))
     mixed = mixed_precision(train.precision, device.type)
     size = sample.mask.shape[: plan.dims]
-    patch = [_multiple(n, plan.divisor) for n in run.recipe.data.patch or size]
+    patch = [up_to_multiple(n, plan.divisor) for n in run.recipe.data.patch or size]
     batch = (train.batch, len(plan.channels), *patch)
     step = cost_of(network, batch, mixed=mixed is not None, training=True)
     weights = 4 * sum(p.numel() for p in network.parameters())
@@ -146,7 +146,3 @@ def _samples(run: Run, sample: Prepared) -> int:
         tumour = sample.mask.any(axis=(0, 1)).sum() if rule.tumour_only else sample.mask.shape[2]
         slices = min(n for n in (int(tumour), rule.count, rule.per_case) if n is not None)
     return len(run.splits.train) * slices
-
-
-def _multiple(n: int, divisor: int) -> int:
-    return -(-n // divisor) * divisor

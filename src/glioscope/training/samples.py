@@ -15,6 +15,7 @@ from ..core.case import Case
 from ..core.config import DataSection, SliceRule
 from ..core.errors import DataError
 from ..core.plan import ZERO
+from ..prediction.window import up_to_multiple
 from ..prepare.augment import augment
 from ..prepare.cache import Cache, Prepared
 from ..prepare.scan import target_table
@@ -126,7 +127,7 @@ class TrainingSamples(Dataset[Batch]):
             image, mask = image[..., at], mask[..., at]
             points = points[points[:, 2] == at, :2]
         divisor = self.cache.plan.divisor
-        shape = [-(-n // divisor) * divisor for n in self.data.patch or mask.shape]
+        shape = [up_to_multiple(n, divisor) for n in self.data.patch or mask.shape]
         start = self._start(mask.shape, shape, points, rng)
         place = tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
         image, mask = np.array(image[(slice(None), *place)]), np.array(mask[place])
