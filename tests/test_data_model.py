@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from glioscope.core.case import Case
 from glioscope.core.dataset import Dataset
 from glioscope.core.errors import BadCase, CaseErrors, DataError, StorageError, UnknownName
 from glioscope.core.files import read_json, replacing, write_json, write_text
-from glioscope.core.labels import SCHEMES, decide, numbered, scheme
+from glioscope.core.labels import SCHEMES, Labels, decide, numbered, scheme
+from glioscope.core.recipes import load_recipe
 from glioscope.core.splits import make_splits, patients_on_both_sides, read_splits
 from glioscope.core.volume import Volume
 from glioscope.formats.nifti import write_nifti
 from glioscope.formats.opening import open_dataset
+from glioscope.prepare.planning import make_plan
 
 BRATS2023 = ("brats2023", "brats2024")
 
@@ -185,3 +188,34 @@ def test_names_that_are_no_text_can_be_written(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"case": name}
     write_text(tmp_path / "a.csv", name)
     assert (tmp_path / "a.csv").read_text() == "P\\udcff1"
+
+
+def targets_of(regions: dict[str, list[int]]) -> list[tuple[str, str]]:
+    values = {f"v{n}": n for n in sorted({n for inside in regions.values() for n in inside})}
+    named = {name: tuple(f"v{n}" for n in inside) for name, inside in regions.items()}
+    data = replace(dataset(["a"]), labels=Labels("own", values, named))
+    recipe = load_recipe("unet3d-binary", ["data.targets=regions"])
+    return [(target.name, target.paints) for target in make_plan(recipe, data, {}, 1).targets]
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        (
+            {"WT": [1, 2, 3], "non-enhancing": [1, 2], "ET": [3]},
+            "the region WT holds nothing but the regions non-enhancing, ET",
+        ),
+        ({"A": [1, 2], "B": [2, 3]}, "the regions A and B cross"),
+        ({"WT": [1, 2, 3, 4], "A": [1, 2], "B": [2, 3]}, "the regions A and B cross"),
+    ],
+)
+def test_regions_that_cannot_be_painted_are_refused(regions, message) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        targets_of(regions)
+    assert str(caught.value).endswith("train on classes: --set data.targets=classes")
+
+
+def test_every_class_of_a_region_is_painted_by_some_target() -> None:
+    nested = {"WT": [1, 2, 3, 4], "TC": [1, 2, 3], "ET": [3]}
+    assert targets_of(nested) == [("WT", "v4"), ("TC", "v1"), ("ET", "v3"), ("v2", "v2")]
+    assert targets_of({"A": [1, 2], "B": [3]}) == [("A", "v1"), ("B", "v3"), ("v2", "v2")]

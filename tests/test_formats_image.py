@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from PIL import Image
 
 from glioscope.core.case import Source
+from glioscope.core.errors import DataError
 from glioscope.core.volume import Volume
 from glioscope.formats.image import ImageMask, ImageSource, read_mask, write_image
 from glioscope.formats.nifti import write_nifti
@@ -46,6 +49,15 @@ def test_sixteen_bits_are_kept(tmp_path: Path) -> None:
     deep = GREY.astype(np.uint16) * 256 + 7
     volume = ImageSource(saved(tmp_path / "a.png", deep)).read()
     np.testing.assert_array_equal(volume.array[0, :, :, 0].T, deep)
+
+
+def test_a_deep_image_with_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    deep = sitk.GetImageFromArray(np.zeros((3, 4, 3), np.uint16), isVector=True)
+    sitk.WriteImage(deep, str(tmp_path / "a.png"))
+    strange = tmp_path / os.fsdecode(b"x\xff.png")
+    (tmp_path / "a.png").rename(strange)
+    with pytest.raises(DataError, match=r"x\\udcff.png: its name is not UTF-8; .*; rename it"):
+        ImageSource(strange).read()
 
 
 def test_colours_become_luminance_and_it_is_said(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -91,6 +92,58 @@ def test_nan_is_refused_and_a_missing_orientation_said(tmp_path: Path) -> None:
     assert "no orientation" in ItkSource(tmp_path / "b.mha").read().notes[0]
 
 
+def changed(path: Path, old: bytes, new: bytes) -> Path:
+    content = saved(path).read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    return path
+
+
+def test_lengths_in_mm_and_scaling_by_one_are_read(tmp_path: Path) -> None:
+    more = b"DistanceUnits = mm\nElementToIntensityFunctionSlope = 1.0\n"
+    more += b"ElementToIntensityFunctionOffset = 0e0\n"
+    unknown = b"DistanceUnits = ?\n"
+    for new in (more, unknown):
+        path = changed(tmp_path / "a.mha", b"NDims = 3\n", b"NDims = 3\n" + new)
+        np.testing.assert_array_equal(ItkSource(path).read().array[0], VALUES)
+    for units in (b'"mm" "mm" "mm"', b'"" "" ""', b'"millimeter" "MM" "???"'):
+        new = b"encoding: raw\nspace units: " + units
+        path = changed(tmp_path / "a.nrrd", b"encoding: raw", new)
+        assert ItkSource(path).read().notes == ()
+
+
+SPACE = b"space: left-posterior-superior"
+
+
+@pytest.mark.parametrize(
+    ("space", "turned", "told"),
+    [
+        (b"space: LPS", (1, 1, 1), True),
+        (b"space: right-anterior-superior", (-1, -1, 1), True),
+        (b"space: ras", (-1, -1, 1), True),
+        (b"space: Left-Anterior-Superior", (1, -1, 1), True),
+        (b"space: scanner-xyz", (1, 1, 1), False),
+        (b"space: 3D-right-handed", (1, 1, 1), False),
+        (b"space dimension: 3", (1, 1, 1), False),
+    ],
+)
+def test_a_world_that_is_not_that_of_the_body_is_said(
+    tmp_path: Path, space: bytes, turned: tuple[int, int, int], told: bool
+) -> None:
+    volume = ItkSource(changed(tmp_path / "a.nrrd", SPACE, space)).read()
+    np.testing.assert_allclose(volume.affine, np.diag([*turned, 1]) @ AFFINE, atol=1e-4)
+    assert ("no orientation" in "".join(volume.notes)) == (not told)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path, ending: str) -> None:
+    path = saved(tmp_path / f"a.{ending}")
+    strange = path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff." + ending.encode()))
+    for read in (ItkSource(strange).grid, ItkSource(strange).read, ItkMask(strange).read):
+        with pytest.raises(DataError, match=r"its name is not UTF-8; .*; rename it"):
+            read()
+
+
 def test_several_frames_are_refused_and_one_is_read(tmp_path: Path) -> None:
     (path := tmp_path / "a.mha").touch()
     sitk.WriteImage(sitk.Image([4, 5, 6, 1], sitk.sitkInt16), str(path))
@@ -151,6 +204,31 @@ def test_damaged_files(tmp_path: Path, ending: str, capfd: pytest.CaptureFixture
         ("mha", b"BinaryData = True", b"BinaryData = False", "its voxels are stored as 'text'"),
         ("mha", b"CompressedData = False", b"CompressedData = True", "(no CompressedDataSize)"),
         ("mha", b"MET_SHORT", b"MET_STRING", "holds voxels of"),
+        (
+            "mha",
+            b"NDims = 3\n",
+            b"NDims = 3\nDistanceUnits = cm\n",
+            "unit of length is cm; expec",
+        ),
+        (
+            "mha",
+            b"NDims = 3\n",
+            b"NDims = 3\nElementToIntensityFunctionSlope = 2\n",
+            "ElementToIntensityFunctionSlope is 2; expected 1",
+        ),
+        (
+            "mha",
+            b"NDims = 3\n",
+            b"NDims = 3\nElementToIntensityFunctionOffset = x\n",
+            "its header is damaged (ElementToIntensityFunctionOffset 'x')",
+        ),
+        (
+            "nrrd",
+            b"encoding: raw",
+            b'encoding: raw\nspace units: "mm" "um" "mm"',
+            "its unit of length is um; expected mm",
+        ),
+        ("nrrd", b"encoding: raw", b'encoding: raw\nunits: "m" "m" "m"', "length is m; expected"),
         ("nrrd", b"encoding: raw", b"encoding: ascii", "its voxels are stored as 'ascii'"),
         ("nrrd", b"encoding: raw", b"encoding: raw\ndata file: -", "are in another file"),
         ("nrrd", b"encoding: raw", b"encoding: raw\nline skip: 1", "do not follow its header"),

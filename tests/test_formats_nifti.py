@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from glioscope.core.case import Source
+from glioscope.core.errors import DataError
 from glioscope.core.volume import Volume
 from glioscope.formats.nifti import NiftiMask, NiftiSource, write_nifti
 
@@ -163,3 +164,17 @@ def test_like_is_left_aside_on_another_grid(tmp_path: Path) -> None:
 def test_identity_is_name_and_size(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.nii", ramp(np.uint8))
     assert NiftiSource(path).identity == f"a.nii:{path.stat().st_size}" == "a.nii:472"
+
+
+@pytest.mark.parametrize(("code", "unit"), [(1, "metres"), (3, "micrometres"), (12, "code 4")])
+def test_lengths_that_are_not_mm_are_refused(tmp_path: Path, code: int, unit: str) -> None:
+    image = nib.Nifti1Image(ramp(), AFFINE)
+    for allowed in (0, 2, 8 | 2):  # unknown, mm, mm and seconds
+        image.header["xyzt_units"] = allowed
+        nib.save(image, tmp_path / "a.nii")
+        assert NiftiSource(tmp_path / "a.nii").grid().spacing == (1, 1.5, 2)
+    image.header["xyzt_units"] = code
+    nib.save(image, tmp_path / "a.nii")
+    for read in (NiftiSource(tmp_path / "a.nii").grid, NiftiMask(tmp_path / "a.nii").read):
+        with pytest.raises(DataError, match=f"unit of length is {unit} .*; expected mm; scale"):
+            read()

@@ -193,6 +193,19 @@ def test_coloured_images_are_one_channel_of_one_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(case.read_mask(dataset.labels).array[0, :, :, 0].T, LABELS[0])
 
 
+def test_images_of_two_sequences_keep_their_names_where_one_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "imagesTr").mkdir()
+    Image.fromarray(LABELS[0]).save(tmp_path / "imagesTr" / "a_0000.png")
+    for channels, expected in (
+        ({"0": "T1", "1": "FLAIR"}, ["t1"]),
+        ({"0": "T1", "1": "FLAIR", "2": "T2"}, ["t1"]),
+        ({"0": "FLAIR"}, ["image"]),
+        ({"0": "Red", "1": "green", "2": "blue"}, ["image"]),
+    ):
+        folder = describe(tmp_path, channel_names=channels, file_ending=".png")
+        assert [*open_dataset(folder).cases[0].channels] == expected
+
+
 def test_the_first_version_is_read_as_well(tmp_path: Path) -> None:
     listed = [{"image": "./imagesTr/glioma_0.nii.gz", "label": "./labelsTr/glioma_0.nii.gz"}]
     folder = raw(

@@ -46,7 +46,7 @@ def score(
     """Score masks against reference masks of the same names; needs no model.
 
     Args:
-        truth: Folder (nested or not) or file of the reference masks, NIfTI or images.
+        truth: Folder (nested or not) or file of the reference masks, 3D masks or images.
         prediction: The same of the masks to score.
         out: Folder for `metrics.csv`, `summary.csv`, `summary.json` and `report.html`.
         labels: The label scheme, where it cannot be told.

@@ -176,7 +176,7 @@ def _named_masks(place: Path) -> list[tuple[str, Path]]:
 
 
 def _cases_of(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
-    """Return the case of each NIfTI mask that lies beside its scans, unless another does too."""
+    """Return the case of each 3D mask that lies beside its scans, unless another does too."""
     found = {}
     for case, scans in grouped(folder, named_scans(files)):
         masks = [file for _, channel, file in scans if channel == MASK]
@@ -197,7 +197,7 @@ def _is_nameless(file: Path) -> bool:
 
 
 def _less_scans(files: Sequence[Path]) -> list[Path]:
-    """Drop what lies beside masks: NIfTI named by sequence, images X where there is X_mask."""
+    """Drop what lies beside masks: scans named by sequence, images X where there is X_mask."""
     scans = {f for f in files if is_scan(f) and (parse(f) or ("", MASK))[1] != MASK}
     marked = {mask_stem(f) for f in files if is_image(f) and mask_stem(f) != stem(f)}
     plain = {f for f in files if is_image(f) and stem(f) in marked}

@@ -159,7 +159,7 @@ def score_folders(truth: Path, prediction: Path, labels: Labels | None) -> Score
     axis order is turned, any other grid refused.
 
     Args:
-        truth: Folder or file of the truth, NIfTI or images.
+        truth: Folder or file of the truth, 3D masks or images.
         prediction: Folder or file of the predictions.
         labels: The label scheme; if None, it is decided once from the names and the values of all
             masks on both sides. In `binary` every value but 0 is tumour.

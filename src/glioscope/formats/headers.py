@@ -23,8 +23,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..core.errors import DataError
 from ..core.volume import SAME_GRID, Grid, Shape
-from .paths import unreadable
-from .voxels import placed
+from .paths import COPY, unreadable
+from .voxels import DEFLATE, placed
 
 _LOG = logging.getLogger(__name__)  # nibabel's own logger writes to stderr
 _LOG.addHandler(logging.NullHandler())
@@ -35,12 +35,11 @@ Frame = tuple[int, int]
 """Number of a frame, from 0, and how many there are."""
 HEADERS: Mapping[int, Any] = {348: Nifti1Header, 540: Nifti2Header}
 _MAGIC = (b"n+1", b"n+2")
-_DEFLATE = 1032
-"""Deflate expands a byte to at most this many (zlib's technical notes, "Maximum Expansion")."""
-_COPY = "fetch the file again from its source"
 _MOST_AXES = 7
 _LAST_CODE = 5
 """NIFTI_XFORM_TEMPLATE_OTHER, the highest code of what an sform or qform is."""
+_UNITS: Mapping[int, str] = {0: "unknown", 1: "metres", 2: "mm", 3: "micrometres"}
+"""Units of length by the lowest three bits of `xyzt_units`."""
 
 
 def read_header(path: Path) -> Header:
@@ -54,11 +53,11 @@ def read_header(path: Path) -> Header:
             size = file.seek(0, io.SEEK_END)
             stream = unpacked(file)
             start = stream.read(540)
-            factor = 1 if stream is file else _DEFLATE
+            factor = 1 if stream is file else DEFLATE
     except (OSError, EOFError, zlib.error) as error:
         raise broken(path, error) from error
     if not start:
-        raise DataError(path, "the file is empty", "a NIfTI file", _COPY)
+        raise DataError(path, "the file is empty", "a NIfTI file", COPY)
     header = _parse(path, start)
     promised = end_of(header)
     if promised > size * factor:
@@ -67,7 +66,7 @@ def read_header(path: Path) -> Header:
             f"the file has {size} bytes and cannot hold the voxels that its header promises"
             f" ({'x'.join(map(str, header.get_data_shape()))})",
             f"{promised} bytes" + (" when unpacked" if factor > 1 else ""),
-            f"it was cut off or damaged: {_COPY}",
+            f"it was cut off or damaged: {COPY}",
         )
     return header
 
@@ -84,14 +83,16 @@ def grid_of(path: Path, header: Header, frame: Frame | None = None) -> tuple[Gri
     """Return where the voxels of a scan, or of one frame of several, lie; and notes.
 
     Raises:
-        DataError: If the header does not describe one scan, or so many frames, or has no place.
+        DataError: If the header does not describe one scan, or so many frames, or has no place,
+            or one that is not in mm.
     """
     shape = _shape(path, header, frame)
+    _refuse_units(path, header)
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused by the next line
             found = header.get_best_affine()
     except (HeaderDataError, ValueError) as error:
-        raise DataError(path, f"its qform is damaged ({error})", "a rotation", _COPY) from error
+        raise DataError(path, f"its qform is damaged ({error})", "a rotation", COPY) from error
     affine, notes = placed(path, found)
     grid = Grid(shape, affine)
     if not header["sform_code"] and not header["qform_code"]:
@@ -116,7 +117,7 @@ def broken(path: Path, error: Exception) -> DataError:
         return unreadable(path, error)
     if isinstance(error, MemoryError):
         return DataError(path, f"does not fit into memory ({error})", "a smaller scan")
-    return DataError(path, f"is damaged or cut off ({error})", "a whole NIfTI file", _COPY)
+    return DataError(path, f"is damaged or cut off ({error})", "a whole NIfTI file", COPY)
 
 
 def _parse(path: Path, start: bytes) -> Header:
@@ -136,9 +137,7 @@ def _parse(path: Path, start: bytes) -> Header:
         start_of(header)  # a float in NIfTI-1: it may be NaN
         dtype = header.get_data_dtype()
     except (HeaderDataError, ValueError, KeyError, OverflowError) as error:
-        raise DataError(
-            path, f"its header is damaged ({error})", "a NIfTI header", _COPY
-        ) from error
+        raise DataError(path, f"its header is damaged ({error})", "a NIfTI header", COPY) from error
     if bytes(header["magic"].item())[:3] not in _MAGIC or dtype.kind not in "iuf":
         raise DataError(
             path,
@@ -171,6 +170,19 @@ def _shape(path: Path, header: Header, frame: Frame | None) -> Shape:
             "store every sequence or frame as a file of its own",
         )
     return x, y, z
+
+
+def _refuse_units(path: Path, header: Header) -> None:
+    """Refuse lengths that are said to be other than mm; unknown ones are taken as mm."""
+    code = int(header["xyzt_units"]) & 7
+    unit = _UNITS.get(code, f"code {code}")
+    if unit not in ("unknown", "mm"):
+        raise DataError(
+            path,
+            f"its unit of length is {unit} (xyzt_units)",
+            "mm",
+            "scale its affine to mm and set xyzt_units to 2, or only set it if they are mm already",
+        )
 
 
 def _axes(header: Header) -> list[int]:

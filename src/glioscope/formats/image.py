@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from ..core.case import Source
 from ..core.errors import DataError
 from ..core.files import replacing
 from ..core.labels import WHITE
 from ..core.volume import Grid, Volume
-from .itk import simple_itk
-from .paths import IMAGE_SUFFIXES, identity, is_lossy, is_scan, unreadable
-from .scans import scan_mask
+from .itk import itk_reader, simple_itk
+from .paths import COPY, IMAGE_SUFFIXES, identity, is_image, is_lossy, is_scan, unreadable
+from .scans import scan_mask, scan_source
 from .voxels import refuse_non_finite, whole_numbers
 
 # PIL warns of broken TIFF tags and then fails or reads on: what fails is said by our error
@@ -163,6 +164,11 @@ def halfway(highest: int) -> int:
     return (highest + 1) // 2
 
 
+def source(path: Path) -> Source:
+    """Return a scan or a 2D image by the suffix of its name."""
+    return ImageSource(path) if is_image(path) else scan_source(path)
+
+
 def read_mask(path: Path) -> Volume:
     """Read a mask of either kind: 3D labels, or an image with labels or of black and white.
 
@@ -222,7 +228,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             path,
             f"is no image that can be read ({error})",
             f"one whole image ({' '.join(IMAGE_SUFFIXES)})",
-            "fetch the file again from its source",
+            COPY,
         ) from error
 
 
@@ -254,9 +260,7 @@ def _is_squeezed(image: Image.Image) -> bool:
 def _full_range(image: Image.Image) -> NDArray[Any]:
     """Return the pixels of a PNG or TIFF with all their bits, which ITK keeps."""
     image.load()  # PIL says what is wrong with a broken file
-    reader = simple_itk().ImageFileReader()
-    reader.SetFileName(image.filename)  # type: ignore[attr-defined]
-    reader.SetImageIO(f"{image.format}ImageIO")
+    reader = itk_reader(image.filename, f"{image.format}ImageIO")  # type: ignore[attr-defined]
     try:
         pixels: NDArray[Any] = simple_itk().GetArrayFromImage(reader.Execute())
     except RuntimeError as error:

@@ -20,15 +20,12 @@ from numpy.typing import NDArray
 from ..core.errors import DataError
 from ..core.volume import Grid, Shape, Volume
 from .itktext import Text, read_text
-from .paths import identity, unreadable
-from .voxels import intensities, label_values, placed
+from .paths import COPY, identity, unreadable
+from .voxels import DEFLATE, intensities, label_values, placed
 
 _CHUNK = 1 << 16
 _LPS = np.diag([-1.0, -1, 1, 1])
 """ITK's world points to the left and to the back, ours to the right and to the front."""
-_COPY = "fetch the file again from its source"
-_DEFLATE = 1032
-"""Deflate expands a byte to at most this many (zlib's technical notes, "Maximum Expansion")."""
 
 
 @dataclass(frozen=True)
@@ -121,23 +118,20 @@ def _read(path: Path) -> tuple[NDArray[Any], Grid, tuple[str, ...]]:
 
 def _header(path: Path) -> _Header:
     text = read_text(path)
-    itk = simple_itk()
-    reader = itk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO(text.reader)
+    reader = itk_reader(path, text.reader)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise _broken(path, error) from error
     shape = _shape(path, reader)
     size = math.prod(shape) * _itemsize(path, reader)
-    if size > text.rest * (_DEFLATE if text.packed else 1):
+    if size > text.rest * (DEFLATE if text.packed else 1):
         raise DataError(
             path,
             f"{text.rest} bytes follow its header and cannot hold the voxels that it promises"
             f" ({'x'.join(map(str, shape))})",
             f"{size} bytes" + (" when unpacked" if text.packed else ""),
-            f"it was cut off or damaged: {_COPY}",
+            f"it was cut off or damaged: {COPY}",
         )
     affine, notes = placed(path, _affine(reader))
     if not text.oriented:
@@ -152,6 +146,26 @@ def simple_itk() -> Any:
     itk: Any = SimpleITK
     itk.ProcessObject.SetGlobalWarningDisplay(False)  # they go to stderr
     return itk
+
+
+def itk_reader(path: str | Path, kind: str) -> Any:
+    """Return ITK's reader of a file.
+
+    Args:
+        path: The file.
+        kind: Name of ITK's reader of such files.
+
+    Raises:
+        DataError: If the name is not UTF-8, on which SimpleITK ends the process.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(path, "its name is not UTF-8", "a name in UTF-8", "rename it") from error
+    reader = simple_itk().ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(kind)
+    return reader
 
 
 def _shape(path: Path, reader: Any) -> Shape:
@@ -238,5 +252,5 @@ def _broken(path: Path, error: Exception) -> DataError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[-1] if lines else type(error).__name__
     return DataError(
-        path, f"is damaged or cut off ({reason})", "a whole NRRD or MetaImage file", _COPY
+        path, f"is damaged or cut off ({reason})", "a whole NRRD or MetaImage file", COPY
     )

@@ -13,21 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import DataError
-from .paths import unreadable
+from .paths import COPY, unreadable
 
 _LONGEST = 1 << 16
 """So many bytes hold the text."""
-_COPY = "fetch the file again from its source"
 _NRRD = re.compile(rb"(NRRD000\d\r?\n)((?:[^\r\n]+\r?\n)+)\r?\n")
 _META = re.compile(rb"()((?:[^\r\n]*\r?\n)*?ElementDataFile *=[^\r\n]*\r?\n)")
 _META_LINE = re.compile(r"([A-Za-z_]\w{0,99}) *= *([^\0]{0,2000})")
 _NRRD_LINE = re.compile(r"([a-z][a-z ]{0,99}): ?([^\0]{0,2000})|#.*|[^=]+:=.*", re.IGNORECASE)
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE](?:\+?\d{1,2}|-\d{1,3}))?"
 _TRUE = ("T", "t", "1")
-_DIRECTIONS = {"spacedirections", "TransformMatrix", "Rotation", "Orientation"}
-"""Fields that say how the axes lie."""
+_SPACES = re.compile(
+    "LPS|RAS|LAS|(left-posterior|right-anterior|left-anterior)-superior", re.IGNORECASE
+)
+"""Worlds of NRRD that ITK knows; it takes all others for the first without a word."""
 _PER_AXIS = ("Offset", "Position", "Origin", "CenterOfRotation", "ElementSpacing", "ElementSize")
 _PER_PAIR = ("TransformMatrix", "Rotation", "Orientation")
+_MM = re.compile(r"mm|millimet(er|re)s?|\?+", re.IGNORECASE)
+"""Units that are mm or not known."""
+_SCALING = {"ElementToIntensityFunctionSlope": 1, "ElementToIntensityFunctionOffset": 0}
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Text:
         start: Where the voxels begin.
         rest: How many bytes follow.
         packed: Whether they are compressed.
-        oriented: Whether the directions of the axes are given.
+        oriented: Whether it says how the axes lie in the body.
     """
 
     reader: str
@@ -65,7 +69,7 @@ def read_text(path: Path) -> Text:
     except OSError as error:
         raise unreadable(path, error) from error
     if not start:
-        raise DataError(path, "the file is empty", "a NRRD or MetaImage file", _COPY)
+        raise DataError(path, "the file is empty", "a NRRD or MetaImage file", COPY)
     nrrd = _NRRD.match(start)
     found = nrrd or _META.match(start)
     if found is None:
@@ -73,13 +77,14 @@ def read_text(path: Path) -> Text:
             path,
             f"is neither NRRD nor MetaImage (it starts with {start[:12]!r})",
             "a .nrrd or .mha file",
-            _COPY,
+            COPY,
         )
     fields = _fields(path, found[2].decode("latin-1"), _NRRD_LINE if nrrd else _META_LINE)
     if nrrd:
         fields = {name.lower().replace(" ", ""): value for name, value in fields.items()}
     _refuse_detached(path, fields)
     _check_nrrd(path, fields) if nrrd else _check_meta(path, fields)
+    _refuse_units(path, fields)
     encoding = fields.get("encoding", "").lower() if nrrd else _meta_encoding(fields)
     if encoding not in ("raw", "gz", "gzip"):
         raise DataError(
@@ -91,7 +96,7 @@ def read_text(path: Path) -> Text:
         found.end(),
         size - found.end(),
         encoding != "raw",
-        bool(fields.keys() & _DIRECTIONS),
+        _oriented(fields) if nrrd else bool(fields.keys() & {*_PER_PAIR}),
     )
 
 
@@ -121,6 +126,27 @@ def _refuse_detached(path: Path, fields: Mapping[str, str]) -> None:
             "header and voxels in one file",
             "convert it to .nii.gz",
         )
+
+
+def _refuse_units(path: Path, fields: Mapping[str, str]) -> None:
+    """Refuse lengths that are not mm and scaled intensities: ITK takes both as they stand."""
+    for name in ("DistanceUnits", "spaceunits", "units"):
+        for unit in re.findall(r'[^" ]+', fields.get(name, ""))[:3]:
+            if not _MM.fullmatch(unit):
+                remedy = "convert it to mm, or correct the unit if its lengths are mm already"
+                raise DataError(path, f"its unit of length is {unit}", "mm", remedy)
+    for name, neutral in _SCALING.items():
+        if not re.fullmatch(_NUMBER, value := fields.get(name, str(neutral))):
+            raise _damaged(path, f"{name} {value[:40]!r}")
+        if float(value) != neutral:
+            remedy = "store the scaled intensities, or convert it to .nii.gz"
+            raise DataError(path, f"{name} is {value}", str(neutral), remedy)
+
+
+def _oriented(fields: Mapping[str, str]) -> bool:
+    """Tell whether a NRRD file has directions, and in a world that ITK knows."""
+    known = _SPACES.fullmatch(fields.get("space", ""))
+    return known is not None and "spacedirections" in fields
 
 
 def _check_nrrd(path: Path, fields: Mapping[str, str]) -> None:
@@ -160,4 +186,4 @@ def _several(pattern: str, count: int) -> str:
 
 
 def _damaged(path: Path, found: str) -> DataError:
-    return DataError(path, f"its header is damaged ({found})", "a NRRD or MetaImage header", _COPY)
+    return DataError(path, f"its header is damaged ({found})", "a NRRD or MetaImage header", COPY)

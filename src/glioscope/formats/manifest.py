@@ -2,7 +2,8 @@
 
 Its labels are classes (a name for a value) or regions (a name for several values). What a value
 means is told by its name, else by the nest of regions that it lies in: of the whole tumour alone
-it is oedema, of the core too necrosis, of the enhancing tumour too that.
+it is oedema, of the core too necrosis, of the enhancing tumour too that. Regions that the
+file does not name are derived if the meaning of every value is known.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ IMAGES = ("imagesTr", "imagesTs")
 _NEST = {"WT": "oedema", "TC": "necrosis", "ET": "enhancing"}
 """Regions from the outside in, each with the class that lies in it and in no region further in."""
 _REGIONS = SCHEMES["brats2023"].regions
+_CYSTIC = ("WT", "TC")
+"""Regions that cysts belong to (BraTS-PEDs, arXiv:2404.15009)."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class Manifest:
         channels: Our names of the sequences, in the order of their numbers.
         labels: What the values of the masks mean.
         content: All of it.
+        notes: What could not be told.
     """
 
     path: Path
     channels: tuple[str, ...]
     labels: Labels
     content: Mapping[str, Any]
+    notes: tuple[str, ...]
 
     @property
     def root(self) -> Path:
@@ -73,7 +78,8 @@ def read_manifest(path: Path, scheme: str) -> Manifest:
     if not isinstance(content, dict):
         raise DataError(path, "is no JSON object", '{"channel_names": ..., "labels": ...}')
     channels = _channels(path, content.get("channel_names", content.get("modality")))
-    return Manifest(path, channels, _labels(path, content.get("labels"), scheme), content)
+    labels, notes = _labels(path, content, scheme)
+    return Manifest(path, channels, labels, content, notes)
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -103,32 +109,96 @@ def _channels(path: Path, names: object) -> tuple[str, ...]:
     return tuple(known)
 
 
-def _labels(path: Path, given: object, scheme: str) -> Labels:
-    single, several = _values(path, given)
-    nest = {region_of(name): values for name, values in several.items()}
-    if several:
-        nest |= {region_of(name): [value] for name, value in single.items()}
+def _labels(path: Path, content: Mapping[str, Any], scheme: str) -> tuple[Labels, tuple[str, ...]]:
+    """Return what the values mean, and notes."""
+    single, several = _values(path, content.get("labels"))
+    nest = _by_region(path, single, several) if several else {}
+    _refuse_order(path, content.get("regions_class_order"), content["labels"], several)
     names = {value: name for name, value in single.items()}
-    meant: dict[int, str | None] = {}
-    for value in sorted({*names, *(v for values in several.values() for v in values)}):
-        name = names.get(value, "")
-        whole = len(names) == 1 and not several and region_of(name) == "WT"
-        meant[value] = class_of(name) or ("tumour" if whole else _nested(value, nest))
+    alone = len(single) == 1 and not several
+    meant = {
+        value: _class_of(names.get(value, ""), alone) or _nested(value, nest)
+        for value in sorted({*names, *(v for values in several.values() for v in values)})
+    }
     classes = _named(meant, names)
-    regions = {region_of(n) or plain(n): _those(classes, v) for n, v in several.items()}
-    if several:
-        regions |= {"ET": _those(classes, nest["ET"])} if "ET" in nest else {}
-    for region, parts in _REGIONS.items():
-        if {*parts} <= {*meant.values()}:
-            inside = [value for value, meaning in meant.items() if meaning in parts]
-            regions.setdefault(region, _those(classes, inside))
+    regions = {
+        region: _those(classes, values)
+        for region, values in nest.items()
+        if len(values) > 1 or region == "ET"
+    }
+    derived = {name: parts for name, parts in _derived(meant).items() if name not in regions}
+    strange = [classes[value] for value, meaning in meant.items() if meaning is None]
+    notes: tuple[str, ...] = ()
+    if derived and strange:
+        notes = (
+            f"{NAME} does not say whether {', '.join(strange)} belongs to the tumour, so that"
+            f" {', '.join(derived)} were not derived: name them there as lists of values",
+        )
+    else:
+        regions |= {name: _those(classes, values) for name, values in derived.items()}
     order = [*(r for r in _REGIONS if r in regions), *(r for r in regions if r not in _REGIONS)]
     found = Labels(
         scheme,
         {name: value for value, name in classes.items()},
         {region: regions[region] for region in order},
     )
-    return next((known for known in SCHEMES.values() if _agree(known, found)), found)
+    return next((known for known in SCHEMES.values() if _agree(known, found)), found), notes
+
+
+def _by_region(
+    path: Path, single: Mapping[str, int], several: Mapping[str, Sequence[int]]
+) -> dict[str, Sequence[int]]:
+    """Return the values of every region, by our name of it if there is one."""
+    found: dict[str, Sequence[int]] = {}
+    known: dict[str, str] = {}
+    for name, values in (*several.items(), *((name, [value]) for name, value in single.items())):
+        region = region_of(name) or (plain(name) if name in several else None)
+        if region is not None:
+            _refuse_twice(path, name, region, known)
+            known[name], found[region] = region, values
+    return found
+
+
+def _refuse_order(
+    path: Path, order: object, given: Mapping[str, Any], several: Mapping[str, Sequence[int]]
+) -> None:
+    """Refuse an order of painting in which a label paints what it is not, or what a later one is.
+
+    nnU-Net paints label after label, each with its value of `regions_class_order`.
+    """
+    if order is None or not several:
+        return
+    labels = [value if isinstance(value, list) else [value] for value in given.values()]
+    labels = [values for values in labels if values != [0]]
+    if isinstance(order, list) and len(order) == len(labels):
+        later = [[v for values in labels[k + 1 :] for v in values] for k in range(len(labels))]
+        fits = zip(order, labels, later, strict=True)
+        if all(value in values and value not in after for value, values, after in fits):
+            return
+    raise DataError(
+        path,
+        f"its regions_class_order {order} contradicts its labels {labels}",
+        "for each label a value of its own that is in no later one",
+        "write the labels from the outside in, or remove regions_class_order",
+    )
+
+
+def _class_of(name: str, alone: bool) -> str | None:
+    """Return our class; any tumour is one only if it is all there is, and WT is that then."""
+    if alone and region_of(name) == "WT":
+        return "tumour"
+    found = class_of(name)
+    return found if alone or found != "tumour" else None
+
+
+def _derived(meant: Mapping[int, str | None]) -> dict[str, list[int]]:
+    """Return the values of each of our regions whose classes are all there."""
+    found = {}
+    for region, parts in _REGIONS.items():
+        inside = {*parts, "cyst"} if region in _CYSTIC else {*parts}
+        if {*parts} <= {*meant.values()}:
+            found[region] = [value for value, meaning in meant.items() if meaning in inside]
+    return found
 
 
 def _values(path: Path, given: object) -> tuple[dict[str, int], dict[str, list[int]]]:
@@ -163,13 +233,13 @@ def _values(path: Path, given: object) -> tuple[dict[str, int], dict[str, list[i
     return single, several
 
 
-def _refuse_twice(path: Path, name: str, value: int, known: Mapping[str, int]) -> None:
+def _refuse_twice(path: Path, name: str, value: object, known: Mapping[str, object]) -> None:
     for other, taken in known.items():
         if taken == value:
             raise DataError(path, f"labels {other!r} and {name!r} are both {value}", "one each")
 
 
-def _nested(value: int, nest: Mapping[str | None, Sequence[int]]) -> str | None:
+def _nested(value: int, nest: Mapping[str, Sequence[int]]) -> str | None:
     """Return the class of a value by the regions that it lies in; None if they do not tell."""
     inside = [value in nest[region] for region in _NEST if region in nest]
     if not any(inside) or sorted(inside, reverse=True) != inside:
@@ -189,7 +259,8 @@ def _named(meant: Mapping[int, str | None], names: Mapping[int, str]) -> dict[in
     for value, meaning in meant.items():
         own = plain(names.get(value, "")) or f"label_{value}"
         name = meaning if meaning and meanings.count(meaning) == 1 else own
-        found[value] = f"label_{value}" if name in found.values() else name
+        taken = name in found.values() or (name == "tumour" and meaning is None)  # our word for all
+        found[value] = f"label_{value}" if taken else name
     return found
 
 

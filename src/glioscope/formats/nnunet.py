@@ -15,11 +15,11 @@ from ..core.errors import DataError
 from ..core.labels import Labels
 from . import register
 from .cohort import with_patients
-from .image import ImageMask, ImageSource
+from .image import ImageMask, source
 from .manifest import IMAGES, NAME, Manifest, manifest_path, read_manifest
 from .nifti import NiftiSource
 from .paths import is_image, is_nifti, is_scan, listing, stem, unreadable
-from .scans import scan_mask, scan_source
+from .scans import scan_mask
 from .sequences import patient_of
 
 _KEYS = (re.compile(rb'"labels"\s*:'), re.compile(rb'"(channel_names|modality)"\s*:'))
@@ -27,6 +27,7 @@ _TRAINING = re.compile(rb'"training"\s*:\s*\[')
 _NUMBERED = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")
 _FOLDERS = tuple(zip(IMAGES, ("labelsTr", "labelsTs"), (None, "test"), strict=True))
 _ENDING = ".nii.gz"
+_COLOURS = ({"r", "g", "b"}, {"red", "green", "blue"})
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,12 @@ def nnunet(path: Path, labels: Labels | None) -> Dataset:
     found = _numbered(manifest) if listed is None else _listed(manifest, listed)
     channels = manifest.channels
     images = [image for one in found for image in one.images.values()]
-    if any(map(is_image, images)) and all({*one.images} == {0} for one in found):
-        channels = ("image",)  # the colours of an image, which are one file, or one sequence
+    colours = {*channels} in _COLOURS and all({*one.images} == {0} for one in found)
+    if any(map(is_image, images)) and (colours or len(channels) == 1):
+        channels = ("image",)  # colours are one file
     cases = []
     for one in found:
-        sources = {channels[k]: _source(image) for k, image in sorted(one.images.items())}
+        sources = {channels[k]: source(image) for k, image in sorted(one.images.items())}
         cases.append(_case(manifest, one, sources))
     return _dataset("nnunet", manifest, _within(path, cases), labels)
 
@@ -129,7 +131,7 @@ def _items(manifest: Manifest, key: str) -> list[Any]:
 def _frames(manifest: Manifest, image: Path) -> dict[str, Source]:
     count = len(manifest.channels)
     if count == 1:
-        return {manifest.channels[0]: _source(image)}
+        return {manifest.channels[0]: source(image)}
     if not is_nifti(image):
         raise DataError(image, f"holds {count} sequences", "a NIfTI file", "convert it to .nii.gz")
     return {name: NiftiSource(image, (k, count)) for k, name in enumerate(manifest.channels)}
@@ -146,7 +148,7 @@ def _dataset(
     name: str, manifest: Manifest, cases: Sequence[Case], labels: Labels | None
 ) -> Dataset:
     known, patients_from = with_patients(manifest.root, cases, "case names")
-    notes = []
+    notes = [] if labels else [*manifest.notes]
     trained = [case for case in known if case.split is None]
     alone = [case.id for case in trained if case.mask is None]
     if alone:
@@ -243,10 +245,6 @@ def _names(folder: Path) -> Iterable[str]:
     if not folder.is_dir():
         return []
     return [entry.name for entry in listing(folder) if entry.is_file()]
-
-
-def _source(path: Path) -> Source:
-    return ImageSource(path) if is_image(path) else scan_source(path)
 
 
 def _mask(path: Path) -> Source:

@@ -15,10 +15,10 @@ from ..core.registry import Entry
 from . import FormatTraits, formats
 from .brats import make_case, named_scans
 from .cohort import names_tell
+from .image import source
 from .pairs import images_alone
 from .paths import listing, stem, unreadable
 from .sequences import parse, patient_of
-from .table import source
 
 
 def open_dataset(path: str | Path, labels: str | None = None) -> Dataset:
@@ -55,8 +55,8 @@ def open_inputs(
     """Read what is to be segmented, in the order given.
 
     Args:
-        paths: Folders of cases or of images, case folders and files, mixed. NIfTI files of one
-            folder whose names differ only in the sequence form one case.
+        paths: Folders of cases or of images, case folders and files, mixed. Scans of one folder
+            whose names differ only in the sequence form one case.
         files: Channels of one more case, given one by one, by channel name.
         labels: Name of the label scheme, where the user gave one.
 

@@ -23,6 +23,8 @@ SPLIT_FOLDERS: Mapping[str, str] = {
     "testing": "test",
 }
 """Folder names (in lower case) that put what they hold into a split."""
+COPY = "fetch the file again from its source"
+"""The way out of a damaged file."""
 _MASK_ENDINGS = ("_seg", "-seg", "_mask", "-mask")
 
 

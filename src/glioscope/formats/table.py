@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from ..core.case import SEQUENCES, Case, Source
+from ..core.case import SEQUENCES, Case
 from ..core.dataset import Dataset
 from ..core.errors import DataError, did_you_mean
 from ..core.labels import Labels
 from . import register
 from .cohort import decide_labels, read_rows, with_patients
-from .image import ImageMask, ImageSource
+from .image import ImageMask, source
 from .pairs import mask_kind
 from .paths import IMAGE_SUFFIXES, SCAN_SUFFIXES, is_image, is_scan, stem
-from .scans import scan_mask, scan_source
+from .scans import scan_mask
 from .sequences import parse, patient_of
 
 NAME = "cases.csv"
@@ -76,11 +76,6 @@ def table(path: Path, labels: Labels | None) -> Dataset:
     known_by = NAME if "patient" in columns else None if True in flat else "case names"
     known, patients_from = with_patients(csv.parent, cases, known_by)
     return Dataset(csv, "table", known, decide_labels(csv, known, labels), patients_from, notes)
-
-
-def source(path: Path) -> Source:
-    """Return a scan or a 2D image by the suffix of its name."""
-    return ImageSource(path) if is_image(path) else scan_source(path)
 
 
 def _checked(csv: Path, number: int, cells: Mapping[str, str]) -> _Row:

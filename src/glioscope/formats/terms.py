@@ -27,6 +27,7 @@ _CLASSES: Mapping[str, re.Pattern[str]] = {
         r"|(surrounding)?nonenhancingflairhyperintensity"
     ),
     "enhancing": re.compile(r"(gd|contrast)?(et|enhancing(tissue|tumor|lesion)?(core)?)"),
+    "cyst": re.compile(r"cc|cysts?|cystic(tumor)?(components?|parts?|core)?"),
     "cavity": re.compile(r"rc|(resection|surgical|postoperative)?cavity|resection"),
     "tumour": re.compile(r"(brain)?(tumor|lesion|glioma)s?"),
 }
@@ -49,8 +50,8 @@ def channel_of(name: str) -> str | None:
 def class_of(name: str) -> str | None:
     """Return the class of tumour that a name means; None if it means none of ours.
 
-    >>> class_of("non-enhancing tumor"), class_of("SNFH"), class_of("RC"), class_of("WT")
-    ('necrosis', 'oedema', 'cavity', None)
+    >>> class_of("non-enhancing tumor"), class_of("SNFH"), class_of("CC"), class_of("WT")
+    ('necrosis', 'oedema', 'cyst', None)
     """
     return _meant(name, _CLASSES)
 

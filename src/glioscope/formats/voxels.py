@@ -13,6 +13,8 @@ from ..core.labels import WHITE
 from ..core.volume import checked_affine
 
 WHITE_NOTE = "masks of 0 and 255 were read as 0 and 1"
+DEFLATE = 1032
+"""Deflate expands a byte to at most this many (zlib's technical notes, "Maximum Expansion")."""
 _FARTHEST = 1e9
 """No voxel lies so many mm away, and none is so large: such a header is damaged."""
 _WHOLE = 1e-3

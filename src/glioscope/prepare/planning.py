@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from ..core.config import Recipe
@@ -10,6 +11,9 @@ from ..core.dataset import Dataset
 from ..core.errors import DataError
 from ..core.labels import Labels
 from ..core.plan import Plan, Target
+
+Region = tuple[str, tuple[str, ...]]
+"""Name of a region and its classes."""
 
 
 def make_plan(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any], divisor: int) -> Plan:
@@ -23,7 +27,7 @@ def make_plan(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any], di
 
     Raises:
         DataError: If the data set has no labels, labels above 255, or no regions where the
-            recipe needs them.
+            recipe needs them, or some that cannot be painted into one mask.
     """
     data, predict = recipe.data, recipe.predict
     known = dataset.known_labels()
@@ -76,15 +80,39 @@ def _targets(recipe: Recipe, labels: Labels, dataset: Dataset) -> tuple[Labels, 
             "train on classes: --set data.targets=classes",
         )
     nested = sorted(labels.regions.items(), key=lambda region: -len(region[1]))
-    targets = [Target(name=n, classes=c, paints=_outermost(c, nested)) for n, c in nested]
+    _refuse_crossing(nested, dataset)
+    targets = [
+        Target(name=n, classes=c, paints=_outermost(n, c, nested, dataset)) for n, c in nested
+    ]
+    painted = {target.paints for target in targets}
     return labels, targets + [
-        Target(name=c, classes=(c,), paints=c)
-        for c in labels.values
-        if not any(c in classes for _, classes in nested)
+        Target(name=c, classes=(c,), paints=c) for c in labels.values if c not in painted
     ]
 
 
-def _outermost(classes: tuple[str, ...], nested: list[tuple[str, tuple[str, ...]]]) -> str:
+def _refuse_crossing(nested: Sequence[Region], dataset: Dataset) -> None:
+    for (name, classes), (other, others) in combinations(nested, 2):
+        shared = {*classes} & {*others}
+        if shared and shared != {*others}:  # the other is not larger
+            raise _unpaintable(dataset, f"the regions {name} and {other} cross")
+
+
+def _outermost(
+    name: str, classes: tuple[str, ...], nested: Sequence[Region], dataset: Dataset
+) -> str:
     """Return the class of a region that lies in none of the smaller regions."""
-    inner = {c for _, other in nested if set(other) < set(classes) for c in other}
-    return next(c for c in classes if c not in inner)
+    smaller = {other: parts for other, parts in nested if {*parts} < {*classes}}
+    own = [c for c in classes if not any(c in parts for parts in smaller.values())]
+    if not own:
+        found = f"the region {name} holds nothing but the regions {', '.join(smaller)}"
+        raise _unpaintable(dataset, found)
+    return own[0]
+
+
+def _unpaintable(dataset: Dataset, found: str) -> DataError:
+    return DataError(
+        dataset.path,
+        found,
+        "regions that nest, each with a class of its own",
+        "train on classes: --set data.targets=classes",
+    )
