@@ -87,11 +87,20 @@ def _callbacks(folder: Path, train: TrainSection) -> list[Callback]:
 def _strategy(train: TrainSection, device: str) -> Any:
     if train.devices == 1:
         return "auto"
-    return DDPStrategy(
+    return _QuietProcesses(
         start_method="spawn",
         process_group_backend="nccl" if device == "cuda" else "gloo",
         find_unused_parameters=train.freeze_epochs > 0,
     )
+
+
+class _QuietProcesses(DDPStrategy):
+    """Spawned processes begin with the libraries' advertisements."""
+
+    def setup_environment(self) -> None:
+        """Silence them before the processes find each other."""
+        _silence()
+        super().setup_environment()
 
 
 def _precision(precision: str, device: str) -> Any:
@@ -100,7 +109,7 @@ def _precision(precision: str, device: str) -> Any:
 
 
 class SpawnedProcess(Callback):
-    """Give a spawned process, which begins with neither, our log and the libraries' silence.
+    """Give a spawned process our log, which it begins without.
 
     Args:
         path: The run's `train.log`, which the first process goes on with.
@@ -111,7 +120,6 @@ class SpawnedProcess(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Nothing is put back: the process ends with the training."""
-        _silence()
         if trainer.is_global_zero:
             ours = logging.getLogger("glioscope")
             ours.handlers = [logging.StreamHandler(), LogFile(self.path)]
