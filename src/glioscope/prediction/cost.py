@@ -30,7 +30,7 @@ from .window import passes
 
 _WORKSPACE = {False: 1.4, True: 1.0}
 """Measured peak over counted peak (float32, mixed precision): benchmarks/preflight.py."""
-_PROBE = 2e10
+_PROBE = 5e10
 """Floating-point operations of an input that is small enough to be run for its time."""
 _PROBES, _PROBE_SECONDS = 5, 2.0
 """How often it is run at most, and when that is enough."""
