@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .bench import CASE, SET, Bench, Row
+from .scans import evaluate, predict, train
 
 Command = Callable[[Bench], Sequence[object]]
 PHANTOMS = "phantom:cases=6,seed=3,spacing=6"
@@ -124,22 +125,6 @@ def locked_folder(bench: Bench) -> Sequence[object]:
     data = bench.data("heads")
     bench.locked(data / CASE, mode=0o000)
     return ["info", data]
-
-
-def predict(bench: Bench) -> Sequence[object]:
-    return ["predict", bench.model, bench.folder / "data" / CASE, "--out", bench.out]
-
-
-def evaluate(bench: Bench) -> Sequence[object]:
-    return ["evaluate", bench.model, bench.folder / "data", "--out", bench.out]
-
-
-def train(bench: Bench) -> Sequence[object]:
-    return ["train", "unet3d-binary", bench.folder / "data", "--out", bench.out, *SET]
-
-
-def info(bench: Bench) -> Sequence[object]:
-    return ["info", bench.folder / "data"]
 
 
 def score(bench: Bench) -> Sequence[object]:

@@ -26,7 +26,7 @@ from ..core.files import replacing
 from ..core.labels import WHITE
 from ..core.volume import Grid, Volume
 from .itk import itk_reader, simple_itk
-from .paths import COPY, IMAGE_SUFFIXES, identity, is_image, is_lossy, is_scan, unreadable
+from .paths import COPY, IMAGE_SUFFIXES, StoredFile, is_image, is_lossy, is_scan, unreadable
 from .scans import scan_mask, scan_source
 from .voxels import refuse_non_finite, whole_numbers
 
@@ -59,14 +59,7 @@ _BROKEN = (
 
 
 @dataclass(frozen=True)
-class _ImageFile:
-    path: Path
-
-    @property
-    def identity(self) -> str:
-        """Name and size of the file."""
-        return identity(self.path)
-
+class _ImageFile(StoredFile):
     def grid(self) -> Grid:
         """Return the grid of the pixels, from the header alone.
 
@@ -120,7 +113,7 @@ class ImageMask(_ImageFile):
     @property
     def identity(self) -> str:
         """Name and size of the file, and how it is understood."""
-        return f"{identity(self.path)}:{self.threshold}"
+        return f"{super().identity}:{self.threshold}"
 
     def read(self) -> Volume:
         """Return 0 and 1, or the labels, as uint8 (1, X, Y, 1), or int16 if one is above 255.

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ..core.errors import DataError
 from ..core.volume import Grid, Shape, Volume
 from .itktext import Text, read_text
-from .paths import COPY, identity, unreadable
-from .voxels import DEFLATE, intensities, label_values, placed
+from .paths import COPY, StoredFile, unreadable
+from .voxels import DEFLATE, mask_volume, placed, scan_volume
 
 _CHUNK = 1 << 16
 _LPS = np.diag([-1.0, -1, 1, 1])
@@ -48,14 +48,7 @@ class _Header:
 
 
 @dataclass(frozen=True)
-class _ItkFile:
-    path: Path
-
-    @property
-    def identity(self) -> str:
-        """Name and size of the file."""
-        return identity(self.path)
-
+class _ItkFile(StoredFile):
     def grid(self) -> Grid:
         """Return where the voxels lie, from the header alone.
 
@@ -79,9 +72,7 @@ class ItkSource(_ItkFile):
         Raises:
             DataError: If the file is broken or holds NaN or infinite voxels.
         """
-        stored, grid, notes = _read(self.path)
-        array = intensities(self.path, stored)
-        return Volume(array[None], ("image",), grid.affine, grid.unit, notes)
+        return scan_volume(self.path, *_read(self.path))
 
 
 @dataclass(frozen=True)
@@ -100,9 +91,7 @@ class ItkMask(_ItkFile):
         Raises:
             DataError: If the file is broken or a value is not a whole number from 0 to 32767.
         """
-        stored, grid, notes = _read(self.path)
-        labels, more = label_values(self.path, stored)
-        return Volume(labels[None], ("mask",), grid.affine, grid.unit, notes + more)
+        return mask_volume(self.path, *_read(self.path))
 
 
 def _read(path: Path) -> tuple[NDArray[Any], Grid, tuple[str, ...]]:

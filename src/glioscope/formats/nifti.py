@@ -32,8 +32,8 @@ from .headers import (
     start_of,
     unpacked,
 )
-from .paths import identity, is_nifti
-from .voxels import intensities, label_values
+from .paths import StoredFile, is_nifti
+from .voxels import mask_volume, scan_volume
 
 _PLACE = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units"),
@@ -44,14 +44,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class _NiftiFile:
-    path: Path
-
-    @property
-    def identity(self) -> str:
-        """Name and size of the file."""
-        return identity(self.path)
-
+class _NiftiFile(StoredFile):
     def grid(self) -> Grid:
         """Return where the voxels lie, from the header alone.
 
@@ -76,7 +69,7 @@ class NiftiSource(_NiftiFile):
     def identity(self) -> str:
         """Name and size of the file, and which of its frames this is."""
         number = "" if self.frame is None else f":{self.frame[0]}"
-        return identity(self.path) + number
+        return super().identity + number
 
     def grid(self) -> Grid:
         """Return where the voxels lie, from the header alone.
@@ -93,9 +86,7 @@ class NiftiSource(_NiftiFile):
         Raises:
             DataError: If the file is broken or holds NaN or infinite voxels.
         """
-        stored, grid, notes = _read(self.path, self.frame)
-        array = intensities(self.path, stored)
-        return Volume(array[None], ("image",), grid.affine, grid.unit, notes)
+        return scan_volume(self.path, *_read(self.path, self.frame))
 
 
 @dataclass(frozen=True)
@@ -114,9 +105,7 @@ class NiftiMask(_NiftiFile):
         Raises:
             DataError: If the file is broken or a value is not a whole number from 0 to 32767.
         """
-        stored, grid, notes = _read(self.path)
-        labels, more = label_values(self.path, stored)
-        return Volume(labels[None], ("mask",), grid.affine, grid.unit, notes + more)
+        return mask_volume(self.path, *_read(self.path))
 
 
 def write_nifti(path: Path, volume: Volume, like: Path | None = None) -> None:

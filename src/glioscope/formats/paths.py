@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import DataError
@@ -99,6 +100,18 @@ def identity(path: Path) -> str:
         return f"{path.name}:{path.stat().st_size}"
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that is read when asked for."""
+
+    path: Path
+
+    @property
+    def identity(self) -> str:
+        """Name and size of the file."""
+        return identity(self.path)
 
 
 def unreadable(path: Path, error: OSError) -> DataError:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import DataError
 from ..core.labels import WHITE
-from ..core.volume import checked_affine
+from ..core.volume import Grid, Volume, checked_affine
 
 WHITE_NOTE = "masks of 0 and 255 were read as 0 and 1"
 DEFLATE = 1032
@@ -32,8 +32,10 @@ def placed(
     return checked_affine(np.where(np.abs(affine) < _FARTHEST, affine, np.nan), path)
 
 
-def intensities(path: Path, stored: NDArray[Any]) -> NDArray[np.float32]:
-    """Return stored voxels as float32.
+def scan_volume(
+    path: Path, stored: NDArray[Any], grid: Grid, notes: tuple[str, ...] = ()
+) -> Volume:
+    """Return the stored voxels (X, Y, Z) of a scan as float32 (1, X, Y, Z).
 
     Raises:
         DataError: If some are NaN or infinite, or too large for float32.
@@ -41,19 +43,24 @@ def intensities(path: Path, stored: NDArray[Any]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what overflows is found by the next line
         array = stored.astype(np.float32)
     refuse_non_finite(path, array)
-    return array
+    return Volume(array[None], ("image",), grid.affine, grid.unit, notes)
 
 
-def label_values(path: Path, stored: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Return stored label values as `whole_numbers` does, 0 and 1 if they are 0 and 255; and notes.
+def mask_volume(
+    path: Path, stored: NDArray[Any], grid: Grid, notes: tuple[str, ...] = ()
+) -> Volume:
+    """Return the stored label values (X, Y, Z) of a mask, as `whole_numbers` does, (1, X, Y, Z).
+
+    A mask of 0 and 255 alone is black and white: it becomes 0 and 1, with a note.
 
     Raises:
         DataError: If a value is not a whole number from 0 to 32767.
     """
     labels = whole_numbers(path, stored)
     if labels.max() == WHITE and np.isin(labels, (0, WHITE)).all():
-        return (labels == WHITE).astype(np.uint8), (WHITE_NOTE,)
-    return labels, ()
+        labels = (labels == WHITE).astype(np.uint8)
+        notes += (WHITE_NOTE,)
+    return Volume(labels[None], ("mask",), grid.affine, grid.unit, notes)
 
 
 def refuse_non_finite(path: Path, array: NDArray[Any]) -> None:
